@@ -1,0 +1,30 @@
+/**
+ * The one program. Each part is loaded only when it is asked for, so that the keeper never loads a Kubernetes client.
+ */
+type Part = { summary: string; run: (args: string[]) => Promise<void> };
+
+const parts: Record<string, Part> = {
+  controllers: { summary: "the controllers of all clusters (Deployment)", run: async (a) => (await import("./controllers/main.ts")).main(a) },
+  agent: { summary: "the agent of this host (DaemonSet or systemd unit)", run: async (a) => (await import("./agent/main.ts")).main(a) },
+  keeper: { summary: "the watchdog keeper of this host (systemd unit)", run: async (a) => (await import("./agent/keeper/main.ts")).main(a) },
+  simulate: { summary: "run a scenario file in virtual time", run: async (a) => (await import("./simulator/simulate.ts")).main(a) },
+  schedule: { summary: "next run times of a schedule", run: async (a) => (await import("./controllers/replication/schedule-command.ts")).main(a) },
+  controlplane: { summary: "a real Kubernetes API server on this machine", run: async (a) => (await import("./e2e/controlplane/command.ts")).main(a) },
+  lab: { summary: "real hosts on this machine, and faults for them", run: async (a) => (await import("./e2e/lab/command.ts")).main(a) },
+  plugin: { summary: "kubectl quorate", run: async (a) => (await import("./plugin/main.ts")).main(a) },
+};
+
+function usage(): string {
+  const rows = Object.entries(parts).map(([name, part]) => `  ${name.padEnd(14)}${part.summary}`);
+  return `usage: quorate PART [ARGUMENT ...]\n\n${rows.join("\n")}\n\nquorate PART --help says more of a part.\n`;
+}
+
+const [name, ...args] = process.argv.slice(2);
+const part = name === undefined ? undefined : parts[name];
+if (part === undefined) {
+  const asked = name === undefined || name === "help" || name === "--help" || name === "-h";
+  (asked ? process.stdout : process.stderr).write(asked ? usage() : `quorate: no part "${name}"\n\n${usage()}`);
+  process.exitCode = asked ? 0 : 64;
+} else {
+  await part.run(args);
+}
