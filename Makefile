@@ -1,0 +1,47 @@
+# The front door. `make demo` shows a failover on this machine; `make test` passes the tests. Both set up what they need.
+.PHONY: help deps demo test test-unit test-api test-host test-lab lint format generate bench image model clean
+
+NODE := node_modules/.bin/node --disable-warning=ExperimentalWarning
+
+help:
+	@echo 'make demo      real Kubernetes nodes with corosync and ZFS on this machine, and a failover shown'
+	@echo 'make test      all tests (test-unit, test-api, test-host, test-lab: one tier)'
+	@echo 'make lint      types, format, lint'
+	@echo 'make generate  what is generated from crds/: types, reference, the CRDs of the chart'
+	@echo 'make image     the container image, as an OCI archive'
+	@echo 'make bench     measurements, beside what else one would use'
+	@echo 'make clean     what was built here (not the cache in ~/.cache/quorate)'
+
+deps: node_modules/.installed
+
+node_modules/.installed: package.json package-lock.json
+	npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+demo: deps
+	$(NODE) e2e/demo.ts
+
+test: deps
+	$(NODE) e2e/test/run.ts
+
+test-unit test-api test-host test-lab: deps
+	$(NODE) e2e/test/run.ts $(patsubst test-%,%,$@)
+
+lint: deps
+	node_modules/.bin/tsc --noEmit -p .
+	node_modules/.bin/biome check .
+
+format: deps
+	node_modules/.bin/biome check --write .
+
+generate: deps
+	$(NODE) crds/generate.ts
+
+bench: deps
+	$(NODE) bench/run.ts
+
+image: deps
+	$(NODE) e2e/image/command.ts
+
+clean:
+	rm -rf build
