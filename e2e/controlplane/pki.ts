@@ -6,9 +6,9 @@ import {
   ExtendedKeyUsage,
   ExtendedKeyUsageExtension,
   type JsonGeneralName,
+  type JsonName,
   KeyUsageFlags,
   KeyUsagesExtension,
-  type JsonName,
   PemConverter,
   SubjectAlternativeNameExtension,
   X509Certificate,
@@ -50,7 +50,10 @@ export async function issueClientCertificate(
   authority: KeyedCertificate,
   subject: { commonName: string; organizations?: readonly string[] },
 ): Promise<KeyedCertificate> {
-  const name: JsonName = [{ CN: [subject.commonName] }, ...(subject.organizations ?? []).map((organization) => ({ O: [organization] }))];
+  const name: JsonName = [
+    { CN: [subject.commonName] },
+    ...(subject.organizations ?? []).map((organization) => ({ O: [organization] })),
+  ];
   return issue(authority, name, ExtendedKeyUsage.clientAuth, []);
 }
 
@@ -79,7 +82,9 @@ async function issue(
 ): Promise<KeyedCertificate> {
   const keys = await newKeys();
   const issuer = new X509Certificate(authority.certificate);
-  const signingKey = await crypto.subtle.importKey("pkcs8", PemConverter.decodeFirst(authority.key), ALGORITHM, false, ["sign"]);
+  const signingKey = await crypto.subtle.importKey("pkcs8", PemConverter.decodeFirst(authority.key), ALGORITHM, false, [
+    "sign",
+  ]);
   const certificate = await X509CertificateGenerator.create({
     subject,
     issuer: issuer.subject,

@@ -12,7 +12,8 @@ export async function freePorts(address: string, count: number): Promise<number[
     const port = LOWEST + Math.floor(Math.random() * (HIGHEST - LOWEST));
     if (await isFree(address, port)) found.add(port);
   }
-  if (found.size < count) throw new QuorateError("environment", "NoFreePort", `no free TCP port on ${address} in ${LOWEST}-${HIGHEST}`);
+  if (found.size < count)
+    throw new QuorateError("environment", "NoFreePort", `no free TCP port on ${address} in ${LOWEST}-${HIGHEST}`);
   return [...found];
 }
 

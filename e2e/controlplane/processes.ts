@@ -10,7 +10,12 @@ const END_TIMEOUT_MS = 15_000;
  * Starts a server that appends to its log. Detached servers outlive this process and get no Ctrl-C of its terminal;
  * none keeps this process from ending.
  */
-export function startServer(name: string, command: readonly string[], log: string, options: { detached: boolean }): ProcessIdentity {
+export function startServer(
+  name: string,
+  command: readonly string[],
+  log: string,
+  options: { detached: boolean },
+): ProcessIdentity {
   const [program = "", ...args] = command;
   const output = openSync(log, "a", 0o600);
   let child: ChildProcess;
@@ -22,7 +27,8 @@ export function startServer(name: string, command: readonly string[], log: strin
   child.on("error", () => {}); // shows as a missing pid below
   child.unref();
   const identity = child.pid === undefined ? undefined : identifyProcess(child.pid);
-  if (identity === undefined) throw new QuorateError("environment", "ServerNotStarted", `${name}: cannot run ${program}; see ${log}`);
+  if (identity === undefined)
+    throw new QuorateError("environment", "ServerNotStarted", `${name}: cannot run ${program}; see ${log}`);
   return identity;
 }
 
@@ -31,7 +37,10 @@ export function signalProcess(identity: ProcessIdentity, signal: NodeJS.Signals)
 }
 
 /** Ends processes, at once by `SIGKILL` or, with `SIGTERM`, giving them ten seconds; returns when they are gone. */
-export async function endProcesses(identities: readonly ProcessIdentity[], signal: "SIGTERM" | "SIGKILL"): Promise<void> {
+export async function endProcesses(
+  identities: readonly ProcessIdentity[],
+  signal: "SIGTERM" | "SIGKILL",
+): Promise<void> {
   for (const identity of identities) {
     signalProcess(identity, signal);
     signalProcess(identity, "SIGCONT"); // a paused process would never see a SIGTERM
@@ -46,7 +55,11 @@ export async function endProcesses(identities: readonly ProcessIdentity[], signa
     }
     if (waitedMs > END_TIMEOUT_MS) {
       const pids = identities.filter(processLives).map((identity) => identity.pid);
-      throw new QuorateError("environment", "ServerNotEnding", `process ${pids.join(", ")} does not end; kill it by hand`);
+      throw new QuorateError(
+        "environment",
+        "ServerNotEnding",
+        `process ${pids.join(", ")} does not end; kill it by hand`,
+      );
     }
     await systemClock.sleep(10);
   }

@@ -7,7 +7,7 @@ import { layout, type Network, type ServerName } from "./servers.ts";
 
 /**
  * What is known of a control plane on disk, so that another process can use it or clean up after it.
- * Written before the first server starts and again after each start, so a kill -9 at any time leaves nothing unknown.
+ * Written before the first server starts and again right after each start.
  */
 export interface ControlPlaneRecord {
   name: string;
@@ -22,6 +22,8 @@ export interface ControlPlaneRecord {
   servers: Partial<Record<ServerName, ProcessIdentity>>;
 }
 
+const NAME = /^[a-z0-9][a-z0-9-]{0,62}$/;
+
 /** A folder without a record is one being made; after this it is the remains of a process killed right there. */
 const UNRECORDED_GRACE_MS = 60_000;
 
@@ -32,7 +34,11 @@ export function claimFolder(name: string): string {
     mkdirSync(folder, { mode: 0o700 });
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-    throw new QuorateError("user", "ControlPlaneExists", `control plane "${name}" exists; end it with: quorate controlplane down --name ${name}`);
+    throw new QuorateError(
+      "user",
+      "ControlPlaneExists",
+      `control plane "${name}" exists; end it with: quorate controlplane down --name ${name}`,
+    );
   }
   return folder;
 }
@@ -52,7 +58,7 @@ export function readRecord(name: string): ControlPlaneRecord | undefined {
 }
 
 export function listRecords(): ControlPlaneRecord[] {
-  return readdirSync(cacheFolder("controlplane"))
+  return names()
     .map(readRecord)
     .filter((record) => record !== undefined);
 }
@@ -75,7 +81,7 @@ export async function removeControlPlane(name: string): Promise<boolean> {
 /** Ends every control plane whose owner died; returns their names. */
 export async function reapStale(): Promise<string[]> {
   const reaped: string[] = [];
-  for (const name of readdirSync(cacheFolder("controlplane"))) {
+  for (const name of names()) {
     const record = readRecord(name);
     if (record === undefined ? isAbandoned(folderOf(name)) : isStale(record)) {
       await removeControlPlane(name);
@@ -85,9 +91,17 @@ export async function reapStale(): Promise<string[]> {
   return reaped;
 }
 
+function names(): string[] {
+  return readdirSync(cacheFolder("controlplane")).filter((name) => NAME.test(name));
+}
+
 function folderOf(name: string): string {
-  if (!/^[a-z0-9][a-z0-9-]{0,62}$/.test(name)) {
-    throw new QuorateError("user", "InvalidName", `control plane name "${name}": use lower case letters, digits and "-", at most 63`);
+  if (!NAME.test(name)) {
+    throw new QuorateError(
+      "user",
+      "InvalidName",
+      `control plane name "${name}": use lower case letters, digits and "-", at most 63`,
+    );
   }
   return join(cacheFolder("controlplane"), name);
 }

@@ -80,19 +80,47 @@ async function buildOnce(name: ToolName, progress: Progress, position: string): 
 async function build(name: ToolName, target: string): Promise<void> {
   const tool: Tool = TOOLS[name];
   const go = goToolchain();
-  if (go === undefined) throw new QuorateError("environment", "ToolMissing", `${whyNotAvailable([name])}; install Go 1.26 or set KUBEBUILDER_ASSETS`);
-  const settings = Object.entries(tool.linkerSettings ?? {}).flatMap(([variable, value]) => ["-X", `${variable}=${value}`]);
+  if (go === undefined)
+    throw new QuorateError(
+      "environment",
+      "ToolMissing",
+      `${whyNotAvailable([name])}; install Go 1.26 or set KUBEBUILDER_ASSETS`,
+    );
+  const settings = Object.entries(tool.linkerSettings ?? {}).flatMap(([variable, value]) => [
+    "-X",
+    `${variable}=${value}`,
+  ]);
   const unfinished = `${target}.${process.pid}.building`;
-  const args = ["build", "-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags", ["-s", "-w", ...settings].join(" "), "-o", unfinished, tool.package];
+  const args = [
+    "build",
+    "-trimpath",
+    "-buildvcs=false",
+    "-mod=readonly",
+    "-ldflags",
+    ["-s", "-w", ...settings].join(" "),
+    "-o",
+    unfinished,
+    tool.package,
+  ];
   const env = { ...process.env, CGO_ENABLED: "0", GOFLAGS: "", GOWORK: "off" };
   mkdirSync(join(target, ".."), { recursive: true });
   try {
-    await promisify(execFile)(go, args, { cwd: moduleFolder(tool), env, timeout: BUILD_TIMEOUT_MS, maxBuffer: 64 << 20 });
+    await promisify(execFile)(go, args, {
+      cwd: moduleFolder(tool),
+      env,
+      timeout: BUILD_TIMEOUT_MS,
+      maxBuffer: 64 << 20,
+    });
     renameSync(unfinished, target);
   } catch (error) {
     const stderr = (error as { stderr?: string }).stderr ?? String(error);
     const lastLines = stderr.trim().split("\n").slice(-8).join("\n");
-    throw new QuorateError("environment", "BuildFailed", `building ${name} in ${moduleFolder(tool)} failed:\n${lastLines}`, { cause: error });
+    throw new QuorateError(
+      "environment",
+      "BuildFailed",
+      `building ${name} in ${moduleFolder(tool)} failed:\n${lastLines}`,
+      { cause: error },
+    );
   } finally {
     rmSync(unfinished, { force: true });
   }
