@@ -37,6 +37,9 @@ format: deps
 generate: deps
 	$(NODE) crds/generate.ts
 
+model: deps
+	$(NODE) --test e2e/test/fencing-model.host.test.ts
+
 bench: deps
 	$(NODE) bench/run.ts
 
