@@ -53,7 +53,8 @@ interface Status {
  */
 export function errorOfAnswer(status: number, body: unknown, doing: string): ApiError {
   const answer: Status = typeof body === "object" && body !== null ? body : {};
-  const said = answer.message ?? (typeof body === "string" && body.trim() !== "" ? body.trim().slice(0, 500) : `HTTP ${status}`);
+  const said =
+    answer.message ?? (typeof body === "string" && body.trim() !== "" ? body.trim().slice(0, 500) : `HTTP ${status}`);
   const message = `${doing}: ${said}`;
   switch (status) {
     case 400:
@@ -64,12 +65,17 @@ export function errorOfAnswer(status: number, body: unknown, doing: string): Api
     case 422:
       return new InvalidError("user", answer.reason ?? "Invalid", status, message);
     case 401:
-      return new ForbiddenError("environment", "Unauthorized", status, `${message}: check the credentials (kubeconfig or service account)`);
+      return new ForbiddenError(
+        "environment",
+        "Unauthorized",
+        status,
+        `${message}: check the credentials (kubeconfig or service account)`,
+      );
     case 403:
       return new ForbiddenError("environment", "Forbidden", status, message);
     case 404:
       // Without details it is not the object that is missing but the kind.
-      return answer.details?.name === undefined && answer.reason === "NotFound"
+      return answer.details?.name === undefined
         ? new NotFoundError("environment", "KindNotServed", status, `${message}: is the CRD installed?`)
         : new NotFoundError("transient", "NotFound", status, message);
     case 409:
@@ -78,6 +84,11 @@ export function errorOfAnswer(status: number, body: unknown, doing: string): Api
       return new GoneError("transient", "Gone", status, message);
     case 429:
       return new UnreachableError("transient", "TooManyRequests", status, message);
+    case 500:
+      // A field that the kind does not have, in an apply: the caller's fault, whatever the status says.
+      return said.startsWith("failed to create typed patch object")
+        ? new InvalidError("user", "UnknownField", status, message)
+        : new UnreachableError("transient", answer.reason ?? "ServerError", status, message);
     default:
       return new UnreachableError("transient", answer.reason ?? "ServerError", status, message);
   }

@@ -66,7 +66,12 @@ export interface KubeCondition {
 }
 
 export interface Pod extends KubeObject {
-  spec?: { nodeName?: string; serviceAccountName?: string; hostNetwork?: boolean; nodeSelector?: Record<string, string> };
+  spec?: {
+    nodeName?: string;
+    serviceAccountName?: string;
+    hostNetwork?: boolean;
+    nodeSelector?: Record<string, string>;
+  };
   status?: {
     phase?: string;
     podIP?: string;

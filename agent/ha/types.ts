@@ -35,6 +35,8 @@ export interface LrmServiceView {
   readonly owner: string;
   /** Runs on this node, as the driver says now. "unknown" counts as running wherever that is the safe side. */
   readonly running: boolean | "unknown";
+  /** The driver can move it live while it runs. */
+  readonly canMoveLive: boolean;
   /** A lock on the guest (`backup`, `create` …) blocks start, stop and move. */
   readonly lock?: string;
 }
@@ -116,7 +118,7 @@ export type LrmEffect =
   /** The result of this ended work is in the state now. */
   | { readonly type: "forgetWork"; readonly service: string }
   /** Write ClusterNode.status.lrm and the Lease's mode annotation. */
-  | { readonly type: "setMode"; readonly mode: "Idle" | "Active" | "Lost" | "Maintenance" | "Restart" | "Shutdown" }
+  | { readonly type: "setMode"; readonly mode: "Idle" | "Active" | "Lost" | "Maintenance" | "Restart" | "Shutdown" | "Disarmed" }
   /** The agent has done what its stop needed: the shell ends the process (and lets the host go down). */
   | { readonly type: "exit" };
 

@@ -115,7 +115,7 @@ export interface CrmState {
 }
 
 /** What the agent of a node last wrote of itself. */
-export type AgentMode = "Idle" | "Active" | "Lost" | "Maintenance" | "Restart" | "Shutdown";
+export type AgentMode = "Idle" | "Active" | "Lost" | "Maintenance" | "Restart" | "Shutdown" | "Disarmed";
 
 /** Result of `fenceGate`, or of the simulator's reference lease rules. */
 export interface FenceVerdict {
@@ -153,8 +153,10 @@ export interface ServiceView {
   readonly group?: string;
   /** Ask of the agent of `record.node` only; absent: nothing written yet. */
   readonly result?: ServiceResult;
-  /** Runs somewhere, as the owner's agent last reported. */
+  /** Runs on its node, as the agent there last reported. */
   readonly running: boolean;
+  /** Its driver can move it live (a virtual machine); otherwise a move chosen by the CRM is a restart move. */
+  readonly canMoveLive: boolean;
   /** Time-out of an ordinary stop. */
   readonly stopTimeoutSeconds?: number;
   /** `backup`, `create` …: recovery removes the ones that a dead node can no longer give back. */

@@ -67,7 +67,7 @@ export class LocalControlPlane implements ControlPlane {
   kubectl(args: readonly string[], options: KubectlOptions = {}): Promise<KubectlResult> {
     const { network, binaries } = this.#record;
     const target = {
-      kubectl: binaries["kubectl"] ?? "kubectl",
+      kubectl: binaries.kubectl ?? "kubectl",
       kubeconfig: this.kubeconfig,
       commandPrefix: network.commandPrefix,
       cacheFolder: layout(this.folder).kubectlCache,
@@ -131,26 +131,40 @@ export class LocalControlPlane implements ControlPlane {
     writeRecord({ ...this.#record, servers });
   }
 
+  /** Starts what there is to start and waits until a test can use it. */
+  async startAll(): Promise<void> {
+    this.startServer("etcd");
+    this.startServer("kube-apiserver");
+    await this.ready();
+    if (!this.#record.cluster) return;
+    // Started now: they would only wait for the API server, at long intervals.
+    this.startServer("kube-controller-manager");
+    this.startServer("kube-scheduler");
+    // Without it the first pods would be refused.
+    await this.#until(["get", "serviceaccount", "default", "--namespace=default"]);
+  }
+
   /**
-   * Waits until the API server is ready, the namespace "default" exists and, where a controller-manager runs, its
-   * service account too: before that a pod would be refused.
+   * Waits until the API server is ready and the namespace "default" exists.
    *
    * @throws QuorateError `environment` with the end of the log when a server ends meanwhile or it takes 90 s.
    */
   async ready(): Promise<void> {
+    await this.#until(["get", "--raw=/readyz"]);
+    await this.#until(["get", "namespace", "default"]);
+  }
+
+  async #until(probe: readonly string[]): Promise<void> {
     const started = systemClock.elapsedMs();
-    const last = this.#record.cluster ? ["serviceaccount", "default", "--namespace=default"] : ["namespace", "default"];
-    const probes = [
-      ["get", "--raw=/readyz"],
-      ["get", ...last],
-    ];
-    for (const probe of probes) {
-      while (!(await this.#answers(probe))) {
-        this.#requireRunning();
-        if (systemClock.elapsedMs() - started > READY_TIMEOUT_MS)
-          throw this.#notReady("kube-apiserver", `is not ready after ${READY_TIMEOUT_MS / 1000} s`);
-        await systemClock.sleep(100);
+    while (!(await this.#answers(probe))) {
+      this.#requireRunning();
+      if (systemClock.elapsedMs() - started > READY_TIMEOUT_MS) {
+        throw this.#notReady(
+          "kube-apiserver",
+          `does not answer "kubectl ${probe.join(" ")}" within ${READY_TIMEOUT_MS / 1000} s`,
+        );
       }
+      await systemClock.sleep(50);
     }
   }
 

@@ -10,7 +10,7 @@ import { type KubectlOptions, runKubectl } from "./kubectl.ts";
 
 /** The cluster of `$KUBECONFIG` (or ~/.kube/config) in place of one of our own: `stop()` leaves it as it is, and faults are refused. */
 export async function useExistingCluster(progress?: Progress): Promise<ControlPlane> {
-  const kubeconfig = process.env["KUBECONFIG"] ?? join(homedir(), ".kube", "config");
+  const kubeconfig = process.env.KUBECONFIG ?? join(homedir(), ".kube", "config");
   const binaries = await ensureBinaries(["kubectl"], progress);
   const target = { kubectl: binaries.kubectl, kubeconfig, commandPrefix: [], cacheFolder: cacheFolder("kubectl") };
   const kubectl = (args: readonly string[], options?: KubectlOptions) => runKubectl(target, args, options);

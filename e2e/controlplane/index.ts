@@ -16,7 +16,7 @@ import {
   removeControlPlane,
   writeRecord,
 } from "./record.ts";
-import { layout, type Network, serverNames, toolNames } from "./servers.ts";
+import { layout, type Network, toolNames } from "./servers.ts";
 
 export { type ControlPlane, LocalControlPlane, type User } from "./control-plane.ts";
 export type { KubectlOptions, KubectlResult } from "./kubectl.ts";
@@ -46,7 +46,7 @@ export interface ControlPlaneOptions {
  * @throws QuorateError when programs cannot be had, the name is taken, or a server does not come up (with its last lines).
  */
 export async function startControlPlane(options: ControlPlaneOptions = {}): Promise<ControlPlane> {
-  if (options.useExisting ?? process.env["QUORATE_USE_EXISTING"] === "1") return useExistingCluster(options.progress);
+  if (options.useExisting ?? process.env.QUORATE_USE_EXISTING === "1") return useExistingCluster(options.progress);
   return startLocalControlPlane(options);
 }
 
@@ -101,9 +101,7 @@ async function startOnce(options: ControlPlaneOptions, binaries: Record<string, 
     await writeFiles(record);
     const controlPlane = new LocalControlPlane(record);
     if (!options.persistent) endWithThisProcess(name);
-    const [etcd, apiServer, ...rest] = serverNames(record.cluster);
-    for (const server of [etcd, apiServer, ...rest]) if (server !== undefined) controlPlane.startServer(server);
-    await controlPlane.ready();
+    await controlPlane.startAll();
     return controlPlane;
   } catch (error) {
     await removeControlPlane(name);

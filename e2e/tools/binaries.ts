@@ -32,7 +32,7 @@ export async function ensureBinaries<N extends ToolName>(
 
 /** The path of a program that is there already, or undefined: then `ensureBinaries` would build it. */
 export function findBinary(name: ToolName): string | undefined {
-  const assets = process.env["KUBEBUILDER_ASSETS"];
+  const assets = process.env.KUBEBUILDER_ASSETS;
   const candidates = assets ? [join(assets, name), cachedPath(name)] : [cachedPath(name)];
   return candidates.find(isExecutable);
 }
@@ -131,7 +131,7 @@ function moduleFolder(tool: Tool): string {
 }
 
 function goToolchain(): string | undefined {
-  const folders = (process.env["PATH"] ?? "").split(delimiter).filter((folder) => folder !== "");
+  const folders = (process.env.PATH ?? "").split(delimiter).filter((folder) => folder !== "");
   return [...folders, "/usr/local/go/bin"].map((folder) => join(folder, "go")).find(isExecutable);
 }
 

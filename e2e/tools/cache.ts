@@ -4,7 +4,7 @@ import { join } from "node:path";
 
 /** A folder of the cache for everything built or downloaded, made if it is missing: `$QUORATE_CACHE` or `~/.cache/quorate`. */
 export function cacheFolder(...path: string[]): string {
-  const folder = join(process.env["QUORATE_CACHE"] ?? join(homedir(), ".cache", "quorate"), ...path);
+  const folder = join(process.env.QUORATE_CACHE ?? join(homedir(), ".cache", "quorate"), ...path);
   mkdirSync(folder, { recursive: true });
   return folder;
 }

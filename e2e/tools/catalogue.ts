@@ -56,3 +56,9 @@ export type ToolName = keyof typeof TOOLS;
 
 /** The CNI plugins: they share one folder, so the folder of any of them is a `bin_dir` of containerd. */
 export const CNI_PLUGINS: readonly ToolName[] = ["bridge", "loopback", "host-local", "portmap"];
+
+export const TOOL_NAMES = Object.keys(TOOLS) as ToolName[];
+
+export function isToolName(name: string): name is ToolName {
+  return Object.hasOwn(TOOLS, name);
+}

@@ -1,0 +1,28 @@
+import type { Host } from "../host/index.ts";
+import { DirectoryStorage } from "./directory.ts";
+import type { StorageConfig, StorageDriver } from "./types.ts";
+import { ZfsStorage } from "./zfs.ts";
+
+export { isWritable } from "./disk-file.ts";
+export {
+  checkedJob,
+  checkedLabel,
+  type JobId,
+  jobVmid,
+  snapshotJob,
+  snapshotName,
+  type VolumeId,
+  type VolumeRef,
+  volumeName,
+} from "./names.ts";
+export type { Command, ReplicationStorage, Snapshot, StorageConfig, StorageDriver, VolumeState } from "./types.ts";
+
+/** The driver of one storage on this host. Throws `InvalidDataset` or `InvalidPath` (user); touches nothing yet. */
+export function openStorage(host: Host, config: StorageConfig): StorageDriver {
+  switch (config.type) {
+    case "ZFS":
+      return new ZfsStorage(host, config);
+    case "Directory":
+      return new DirectoryStorage(host, config);
+  }
+}

@@ -1,0 +1,117 @@
+import type { JobId, VolumeId } from "./names.ts";
+
+/** A storage of `Cluster.spec.storages` as it is on this node. */
+export type StorageConfig =
+  | { readonly name: string; readonly type: "ZFS"; readonly dataset: string }
+  | { readonly name: string; readonly type: "Directory"; readonly path: string; readonly shared?: boolean };
+
+export interface Snapshot {
+  readonly name: string;
+  /** Unique for ever and the same on every copy. Decimal, 64 bits: never a JavaScript number. */
+  readonly guid: string;
+  /** Transaction of its creation: orders the snapshots of one side, means nothing on the other. */
+  readonly createTxg: number;
+  /** Seconds since the epoch as the source's clock said. For people only. */
+  readonly createdAt: number;
+  /** How many holds keep it, ours included. */
+  readonly holds: number;
+}
+
+/** What is known of one volume on one node. `snapshots` are in the order of their creation here. */
+export interface VolumeState {
+  readonly id: VolumeId;
+  readonly exists: boolean;
+  readonly snapshots: readonly Snapshot[];
+  /** The job whose target this is: read-only, not mounted, never to be started from before it is activated. */
+  readonly replicaOf?: JobId;
+  readonly referencedBytes?: number;
+  /** Bytes written after the newest snapshot, where the storage can say. */
+  readonly writtenBytes?: number;
+}
+
+/** A command and its arguments: never a shell string. */
+export interface Command {
+  readonly command: string;
+  readonly args: readonly string[];
+}
+
+export interface StorageDriver {
+  readonly name: string;
+  readonly type: StorageConfig["type"];
+  /** True when every node sees the same content, so that nothing is to be replicated. */
+  readonly shared: boolean;
+  /** Absent when the storage cannot send snapshots. */
+  readonly replication?: ReplicationStorage;
+
+  /**
+   * Makes the volume when there is none: sparse, of `sizeBytes`, filled from `image` (an absolute path on the host, raw)
+   * when given. Existing data is never touched, so that calling it again is harmless. Only for a guest that never had
+   * data: for any other, a missing volume is a loss to be shown, not to be papered over with an empty disk.
+   * Errors: `StorageMissing`, `NoSpace`, `VolumeIsReplica`, `ImageTooLarge`, `ImageMissing`.
+   */
+  ensureVolume(id: VolumeId, options: { sizeBytes: number; image?: string }): Promise<{ path: string }>;
+
+  /**
+   * Makes the volume ready to be used by its guest on this node: mounted, writable and no longer anybody's replica.
+   * Only for the node that owns the guest. Returns the path of the disk on the host.
+   * Errors: `DataMissing`, `StorageMissing`, `NotWritable`.
+   */
+  activate(id: VolumeId): Promise<{ path: string }>;
+
+  /** Unmounts the volume and makes it read-only; `Locked` while anything has it open. Nothing to do when it is missing. */
+  deactivate(id: VolumeId): Promise<void>;
+
+  /** One state for each id, in that order, by one command in the ordinary case. */
+  inspect(ids: readonly VolumeId[]): Promise<VolumeState[]>;
+}
+
+/** What a storage must be able to do to take part in replication, on either side. */
+export interface ReplicationStorage {
+  /** False when a snapshot of several volumes is a snapshot of one after the other: the guest must be paused meanwhile. */
+  atomicSnapshots(): Promise<boolean>;
+
+  /** Snapshots all volumes under one name and puts the job's hold on each. */
+  snapshot(ids: readonly VolumeId[], name: string, job: JobId): Promise<void>;
+
+  /** The command that writes the stream of snapshot `to`, whole or from snapshot `from` on, to its standard output. */
+  sendCommand(id: VolumeId, to: string, from: string | undefined): Command;
+
+  /**
+   * Prepares to receive and returns the command that reads the stream from its standard input. A whole volume arrives
+   * beside its final name and takes it only in `finishReceive`; a difference is applied at once or not at all.
+   * Errors: `NameTaken` (a whole volume onto an existing one), `DataMissing` (a difference onto nothing), `Locked`.
+   */
+  beginReceive(id: VolumeId, kind: "full" | "incremental"): Promise<Command>;
+
+  /**
+   * After the command ended with success: checks that the snapshot with this GUID is there, marks the volume as the
+   * job's replica, puts the job's hold on the snapshot and gives a whole volume its final name.
+   */
+  finishReceive(id: VolumeId, kind: "full" | "incremental", job: JobId, toGuid: string): Promise<void>;
+
+  /** Removes what an unfinished whole receive left beside the final name. Never touches the final name. */
+  discardPartial(id: VolumeId): Promise<void>;
+
+  /** Puts the job's hold on these snapshots; holding one twice is one hold. */
+  hold(id: VolumeId, job: JobId, names: readonly string[]): Promise<void>;
+
+  /**
+   * Releases this job's hold on each snapshot and destroys it. A snapshot of another job or of a user, or one whose
+   * name now has another GUID, is refused (`NotOurs`); one that is gone already is a success; one that somebody else
+   * holds is kept and returned.
+   */
+  destroySnapshots(
+    id: VolumeId,
+    job: JobId,
+    snapshots: readonly Pick<Snapshot, "name" | "guid">[],
+  ): Promise<{ kept: string[] }>;
+
+  /** Takes the volume back to this snapshot of the job, removing only newer snapshots of the same job. */
+  rollback(id: VolumeId, job: JobId, snapshot: Pick<Snapshot, "name" | "guid">): Promise<void>;
+
+  /** Destroys the volume if it is this job's replica (`NotOurs` if it is not); a missing one is a success. */
+  destroyReplica(id: VolumeId, job: JobId): Promise<void>;
+
+  /** Renames the volume out of the way and returns the name it is kept under: how a diverged copy survives. */
+  setAside(id: VolumeId, wallMs: number): Promise<string>;
+}

@@ -1,0 +1,177 @@
+import { QuorateError } from "../../errors.ts";
+import type { Host } from "../host/index.ts";
+import { DISK_FILE, ensureDiskFile, fileSize, isWritable } from "./disk-file.ts";
+import { type VolumeId, volumeName } from "./names.ts";
+import type { ReplicationStorage, Snapshot, StorageConfig, StorageDriver, VolumeState } from "./types.ts";
+import { type Properties, REPLICA_PROPERTY, ZfsCli } from "./zfs-cli.ts";
+import { ZfsReplication } from "./zfs-replication.ts";
+
+/**
+ * Volumes as ZFS file systems that hold `disk.raw`, on kernel ZFS and on userland ZFS alike.
+ *
+ * A replica is read-only and not mounted (`canmount=noauto`): reading it would otherwise change access times, and a
+ * receive refuses a target that changed. `activate` undoes that when its node becomes the guest's owner.
+ */
+export class ZfsStorage implements StorageDriver {
+  readonly type = "ZFS";
+  readonly shared = false;
+  readonly name: string;
+  readonly replication: ReplicationStorage;
+  readonly #host: Host;
+  readonly #zfs: ZfsCli;
+  readonly #dataset: string;
+
+  constructor(host: Host, config: Extract<StorageConfig, { type: "ZFS" }>) {
+    if (!/^[A-Za-z][\w.:-]*(\/[A-Za-z0-9][\w.:-]*)*$/.test(config.dataset) || config.dataset.length > 150) {
+      throw new QuorateError(
+        "user",
+        "InvalidDataset",
+        `storage "${config.name}": ${JSON.stringify(config.dataset)} is no name of a dataset`,
+      );
+    }
+    this.#host = host;
+    this.#zfs = new ZfsCli(host);
+    this.#dataset = config.dataset;
+    this.name = config.name;
+    this.replication = new ZfsReplication({ zfs: this.#zfs, dataset: config.dataset, volumes: this });
+  }
+
+  async ensureVolume(id: VolumeId, options: { sizeBytes: number; image?: string }): Promise<{ path: string }> {
+    const dataset = this.#of(id);
+    let properties = await this.#properties(dataset);
+    if (properties === undefined) {
+      await this.#requireStorage();
+      await this.#zfs.change("create", "-o", "atime=off", dataset);
+      properties = await this.#properties(dataset);
+    }
+    const job = properties && replicaOf(properties);
+    if (job !== undefined) {
+      throw new QuorateError(
+        "user",
+        "VolumeIsReplica",
+        `${dataset} is the target of replication job ${job}; it is not a new volume`,
+      );
+    }
+    return { path: await ensureDiskFile(this.#host, await this.#mounted(dataset, properties), options) };
+  }
+
+  async activate(id: VolumeId): Promise<{ path: string }> {
+    const dataset = this.#of(id);
+    const properties = await this.#properties(dataset);
+    if (properties === undefined) {
+      await this.#requireStorage();
+      throw new QuorateError(
+        "environment",
+        "DataMissing",
+        `volume ${volumeName(id)} of storage "${this.name}" is not on this host: no dataset ${dataset}`,
+      );
+    }
+    if (properties.get("canmount")?.value !== "on") await this.#zfs.change("set", "canmount=on", dataset);
+    if (properties.get("readonly")?.value !== "off") await this.#zfs.change("set", "readonly=off", dataset);
+    const path = `${await this.#mounted(dataset, properties)}/${DISK_FILE}`;
+    // The mark goes last: a volume that is half activated is still nobody's but its job's.
+    if (replicaOf(properties) !== undefined) await this.#zfs.change("inherit", REPLICA_PROPERTY, dataset);
+    if ((await fileSize(this.#host, path)) === undefined) {
+      throw new QuorateError("environment", "DataMissing", `dataset ${dataset} is there but holds no ${DISK_FILE}`);
+    }
+    if (!(await isWritable(this.#host, path))) {
+      throw new QuorateError(
+        "environment",
+        "NotWritable",
+        `${path} cannot be written; look at \`zpool status\` and \`zfs get readonly ${dataset}\``,
+      );
+    }
+    return { path };
+  }
+
+  async deactivate(id: VolumeId): Promise<void> {
+    const dataset = this.#of(id);
+    const properties = await this.#properties(dataset);
+    if (properties === undefined) return;
+    if (properties.get("mounted")?.value === "yes") await this.#zfs.change("unmount", dataset);
+    if (properties.get("canmount")?.value !== "noauto") await this.#zfs.change("set", "canmount=noauto", dataset);
+    if (properties.get("readonly")?.value !== "on") await this.#zfs.change("set", "readonly=on", dataset);
+  }
+
+  async inspect(ids: readonly VolumeId[]): Promise<VolumeState[]> {
+    const datasets = ids.map((id) => this.#of(id));
+    const known = await this.#zfs.properties(datasets);
+    // A pool that is not imported must not look like volumes that were never made.
+    if (datasets.some((dataset) => !known.has(dataset))) await this.#requireStorage();
+    return ids.map((id) => stateOf(id, this.#of(id), known));
+  }
+
+  async #properties(dataset: string): Promise<Properties | undefined> {
+    return (await this.#zfs.properties([dataset])).get(dataset);
+  }
+
+  /** Where the dataset is mounted; mounts it when it is not. */
+  async #mounted(dataset: string, properties: Properties | undefined): Promise<string> {
+    const mountpoint = properties?.get("mountpoint")?.value;
+    if (mountpoint === undefined || !mountpoint.startsWith("/")) {
+      throw new QuorateError(
+        "user",
+        "NoMountpoint",
+        `dataset ${dataset} has mountpoint ${mountpoint}; set one that is inherited on ${this.#dataset}`,
+      );
+    }
+    if (properties?.get("mounted")?.value !== "yes") await this.#zfs.change("mount", dataset);
+    return mountpoint;
+  }
+
+  async #requireStorage(): Promise<void> {
+    try {
+      await this.#zfs.datasets(this.#dataset, 0);
+    } catch (error) {
+      throw new QuorateError(
+        "environment",
+        "StorageMissing",
+        `storage "${this.name}": dataset ${this.#dataset} is not on this host; create it, or list the nodes that have it in the Cluster`,
+        { cause: error },
+      );
+    }
+  }
+
+  #of(id: VolumeId): string {
+    return `${this.#dataset}/${volumeName(id)}`;
+  }
+}
+
+function replicaOf(properties: Properties): string | undefined {
+  const mark = properties.get(REPLICA_PROPERTY);
+  return mark?.local === true ? mark.value : undefined;
+}
+
+function stateOf(id: VolumeId, dataset: string, known: ReadonlyMap<string, Properties>): VolumeState {
+  const own = known.get(dataset);
+  if (own === undefined) return { id, exists: false, snapshots: [] };
+  const snapshots: Snapshot[] = [];
+  for (const [name, properties] of known) {
+    if (name.startsWith(`${dataset}@`)) snapshots.push(snapshotOf(name.slice(dataset.length + 1), properties));
+  }
+  snapshots.sort((a, b) => a.createTxg - b.createTxg);
+  const job = replicaOf(own);
+  const written = own.get("written");
+  return {
+    id,
+    exists: true,
+    snapshots,
+    referencedBytes: Number(own.get("referenced")?.value ?? 0),
+    ...(job === undefined ? {} : { replicaOf: job }),
+    ...(written === undefined ? {} : { writtenBytes: Number(written.value) }),
+  };
+}
+
+function snapshotOf(name: string, properties: Properties): Snapshot {
+  const value = (property: string) => properties.get(property)?.value ?? "";
+  const guid = value("guid");
+  if (!/^[0-9]+$/.test(guid))
+    throw new QuorateError("bug", "UnreadableGuid", `snapshot ${name} has GUID ${JSON.stringify(guid)}`);
+  return {
+    name,
+    guid,
+    createTxg: Number(value("createtxg")),
+    createdAt: Number(value("creation")),
+    holds: Number(value("userrefs")),
+  };
+}

@@ -1,0 +1,205 @@
+/**
+ * What one CRM step works on: records that are copied when they change, the load of the nodes as the choices so far leave it, and
+ * the effects and events so far. Only the step that made it sees it.
+ */
+import { haEvent } from "./events.ts";
+import type { CompiledRules } from "./rules.ts";
+import type { CrmEffect, CrmParameters, CrmState, CrmView, DisarmRecord, EventLevel, HaEvent, Milliseconds, NodeRecord, ServiceRecord, ServiceState } from "./types.ts";
+import { Usage } from "./usage.ts";
+
+export interface StateChange {
+  readonly node?: string;
+  readonly target?: string;
+  readonly home?: string | undefined;
+  readonly triedNodes?: readonly string[];
+  readonly stopTimeoutSeconds?: number;
+  readonly failover?: ServiceRecord["failover"];
+  readonly moveBackoff?: ServiceRecord["moveBackoff"];
+  /** Fields of the event; by default none. */
+  readonly shown?: Readonly<Record<string, unknown>>;
+}
+
+export class Round {
+  readonly now: Milliseconds;
+  readonly view: CrmView;
+  readonly parameters: CrmParameters;
+  readonly rules: CompiledRules;
+  readonly services: Map<string, ServiceRecord>;
+  readonly nodes: Map<string, NodeRecord>;
+  disarm: DisarmRecord | undefined;
+  imbalancedRounds: number;
+  /** Nodes that may be chosen: online, and their agent is there to act. Sorted. */
+  placeable: readonly string[] = [];
+  usage: Usage;
+  readonly effects: CrmEffect[] = [];
+  readonly events: HaEvent[] = [];
+  readonly #before: CrmState;
+  #commandCount: number;
+
+  constructor(state: CrmState, view: CrmView, rules: CompiledRules, parameters: CrmParameters, now: Milliseconds) {
+    this.now = now;
+    this.view = view;
+    this.rules = rules;
+    this.parameters = parameters;
+    this.services = new Map(Object.entries(state.services));
+    this.nodes = new Map(Object.entries(state.nodes));
+    this.disarm = state.disarm;
+    this.imbalancedRounds = state.imbalancedRounds;
+    this.usage = new Usage(view, []);
+    this.#before = state;
+    this.#commandCount = state.commandCount;
+  }
+
+  get reference(): boolean {
+    return this.parameters.behaviour === "reference";
+  }
+
+  /** Ids in plain string order, in which all services are handled. */
+  serviceIds(): string[] {
+    return [...this.services.keys()].sort();
+  }
+
+  /** After nodes and services are known: counts what runs where. */
+  recount(): void {
+    this.placeable = [...this.nodes]
+      .filter(([name, node]) => node.state === "Online" && this.view.nodes[name]?.agentAlive === true)
+      .map(([name]) => name)
+      .sort();
+    this.usage = new Usage(this.view, this.placeable);
+    for (const [id, record] of this.services) this.usage.count(id, record, 1);
+  }
+
+  isOnline(node: string): boolean {
+    const state = this.nodes.get(node)?.state;
+    return this.view.nodes[node]?.member === true && (state === "Online" || state === "Maintenance");
+  }
+
+  /** The node has been away so long, or so certainly, that its services must be fenced. */
+  isLost(node: string): boolean {
+    const record = this.nodes.get(node);
+    if (!record) return !this.reference || true;
+    if (record.state === "Fence") return true;
+    const view = this.view.nodes[node];
+    if (view?.lease === "crm" && !this.reference) return true;
+    if (view?.member === true) return false;
+    const away = this.now - record.lastOnline >= this.parameters.fenceDelay;
+    if (this.reference) return away;
+    return view === undefined || view.fence.proven || (view.hardwareFencing && away && this.parameters.fenceDelay > 0);
+  }
+
+  adopt(id: string, record: Omit<ServiceRecord, "command" | "since" | "triedNodes" | "relocations">): void {
+    const adopted: ServiceRecord = { ...record, since: this.now, triedNodes: [], relocations: 0, command: this.#command(record.state, record.target) };
+    this.services.set(id, adopted);
+    this.usage.count(id, adopted, 1);
+  }
+
+  drop(id: string, reason: "deleted" | "ignored"): void {
+    this.services.delete(id);
+    this.effects.push({ type: "dropService", service: id, reason });
+    this.event("service.drop", "service", id, { reason });
+  }
+
+  /** A change of state: new command, queued request gone, usage updated, event written. */
+  setState(id: string, to: ServiceState, change: StateChange = {}): void {
+    const old = this.services.get(id);
+    if (!old) return;
+    const { queued: _queued, target: _target, processed: _processed, moveBackoff, home, ...kept } = old;
+    const nextHome = "home" in change ? change.home : home;
+    const backoff = "moveBackoff" in change ? change.moveBackoff : moveBackoff;
+    const record: ServiceRecord = {
+      ...kept,
+      state: to,
+      since: this.now,
+      node: change.node ?? old.node,
+      ...(change.target === undefined ? {} : { target: change.target }),
+      triedNodes: change.triedNodes ?? old.triedNodes,
+      relocations: change.triedNodes === undefined ? old.relocations : change.triedNodes.length,
+      ...(nextHome === undefined ? {} : { home: nextHome }),
+      ...(backoff === undefined ? {} : { moveBackoff: backoff }),
+      ...(change.failover === undefined ? {} : { failover: change.failover }),
+      command: this.#command(to, change.target, change.stopTimeoutSeconds),
+    };
+    this.#put(id, old, record);
+    this.event("service.state", "service", id, { from: old.state, to, ...change.shown });
+  }
+
+  /** A change that is no change of state. */
+  amend(id: string, change: Partial<ServiceRecord>, remove: readonly ("home" | "queued" | "moveBackoff" | "processed")[] = []): void {
+    const old = this.services.get(id);
+    if (!old) return;
+    const record: ServiceRecord = { ...old, ...change };
+    for (const key of remove) delete (record as Partial<Record<typeof key, unknown>>)[key];
+    this.#put(id, old, record);
+  }
+
+  /** The same state again under a new command, after a result was taken into account. */
+  renewCommand(id: string): void {
+    const old = this.services.get(id);
+    if (old) this.amend(id, { command: this.#command(old.state, old.target) }, ["processed"]);
+  }
+
+  setNode(name: string, change: Partial<NodeRecord>): void {
+    const old = this.nodes.get(name);
+    if (!old) return;
+    this.nodes.set(name, { ...old, ...change });
+    if (change.state !== undefined && change.state !== old.state) {
+      this.event("node.state", "node", name, { from: old.state, to: change.state });
+    }
+  }
+
+  event(kind: string, about: HaEvent["about"], subject: string | undefined, data: Readonly<Record<string, unknown>> = {}, level?: EventLevel): void {
+    this.events.push(haEvent(kind, about, subject, data, level));
+  }
+
+  /** Records that differ from what the step was given become effects; see the order contract at CrmEffect. */
+  finish(idleRounds: number, goneSince: CrmState["goneSince"]): { state: CrmState; effects: CrmEffect[] } {
+    const first = this.effects.filter((effect) => BEFORE_RECORDS.has(effect.type));
+    const last = this.effects.filter((effect) => !BEFORE_RECORDS.has(effect.type));
+    const records: CrmEffect[] = [];
+    if (this.disarm !== this.#before.disarm) records.push({ type: "setDisarm", disarm: this.disarm });
+    for (const [node, record] of this.nodes) {
+      if (record.state !== this.#before.nodes[node]?.state || record.fencedAt !== this.#before.nodes[node]?.fencedAt) records.push({ type: "setNode", node, record });
+    }
+    for (const [service, record] of this.services) {
+      if (record !== this.#before.services[service]) records.push({ type: "setService", service, record });
+    }
+    const state: CrmState = {
+      services: Object.fromEntries(this.services),
+      nodes: Object.fromEntries(this.nodes),
+      ...(this.disarm === undefined ? {} : { disarm: this.disarm }),
+      commandCount: this.#commandCount,
+      imbalancedRounds: this.imbalancedRounds,
+      idleRounds,
+      goneSince,
+    };
+    return { state, effects: [...first, ...records, ...last] };
+  }
+
+  #put(id: string, old: ServiceRecord, record: ServiceRecord): void {
+    this.usage.count(id, old, -1);
+    this.usage.count(id, record, 1);
+    this.services.set(id, record);
+  }
+
+  #command(state: ServiceState, target: string | undefined, stopTimeoutSeconds?: number): ServiceRecord["command"] {
+    this.#commandCount += 1;
+    return {
+      uid: `${this.view.incarnation}.${this.#commandCount}`,
+      action: ACTIONS[state] ?? "None",
+      ...(target === undefined ? {} : { target }),
+      ...(stopTimeoutSeconds === undefined ? {} : { stopTimeoutSeconds }),
+    };
+  }
+}
+
+/** A binding is written before the status that lets the target's agent act on it: a CRM that dies in between decides again. */
+const BEFORE_RECORDS = new Set<CrmEffect["type"]>(["setNodeOwner", "removeLock"]);
+
+const ACTIONS: Partial<Record<ServiceState, ServiceRecord["command"]["action"]>> = {
+  Started: "Start",
+  RequestStop: "Stop",
+  Stopped: "Stop",
+  Migrate: "Migrate",
+  Relocate: "Relocate",
+  RequestStartBalance: "Relocate",
+};

@@ -1,0 +1,4 @@
+import type { CrdManifest } from "./manifests.ts";
+export function renderReference(_manifests: CrdManifest[]): Map<string, string> {
+  return new Map();
+}

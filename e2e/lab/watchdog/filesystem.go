@@ -1,0 +1,155 @@
+package main
+
+import (
+	"encoding/json"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+)
+
+// The files of the file system. Only the device is bound into the host; the others are the lab's.
+const (
+	rootNode   = fuse.FUSE_ROOT_ID
+	deviceNode = 2 // watchdog0: the device
+	stateNode  = 3 // state: its State as JSON
+	powerNode  = 4 // power: "off" written here says that the power switch was used, "stopped" that the host ended
+)
+
+var nodes = map[string]uint64{"watchdog0": deviceNode, "state": stateNode, "power": powerNode}
+
+// fileSystem shows a Device as a file whose ioctls, opens and closes reach it.
+type fileSystem struct {
+	fuse.RawFileSystem
+	device *Device
+	reset  *HostReset
+
+	mu     sync.Mutex
+	handle uint64 // of the present opener: a close of an opener from before a reset must not count
+}
+
+func newFileSystem(device *Device, reset *HostReset) *fileSystem {
+	return &fileSystem{RawFileSystem: fuse.NewDefaultRawFileSystem(), device: device, reset: reset}
+}
+
+func (f *fileSystem) Lookup(_ <-chan struct{}, _ *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
+	node, ok := nodes[name]
+	if !ok {
+		return fuse.ENOENT
+	}
+	out.NodeId = node
+	attributes(node, &out.Attr)
+	return fuse.OK
+}
+
+func (f *fileSystem) GetAttr(_ <-chan struct{}, input *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
+	attributes(input.NodeId, &out.Attr)
+	return fuse.OK
+}
+
+// SetAttr lets `echo x > watchdog0` through, which truncates first.
+func (f *fileSystem) SetAttr(_ <-chan struct{}, input *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
+	attributes(input.NodeId, &out.Attr)
+	return fuse.OK
+}
+
+func (f *fileSystem) ReadDir(_ <-chan struct{}, input *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
+	if input.Offset > 0 {
+		return fuse.OK
+	}
+	for name, node := range nodes {
+		out.AddDirEntry(fuse.DirEntry{Name: name, Ino: node, Mode: syscall.S_IFREG})
+	}
+	return fuse.OK
+}
+
+func (f *fileSystem) OpenDir(_ <-chan struct{}, _ *fuse.OpenIn, _ *fuse.OpenOut) fuse.Status {
+	return fuse.OK
+}
+
+func (f *fileSystem) Open(_ <-chan struct{}, input *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	out.OpenFlags = fuse.FOPEN_DIRECT_IO | fuse.FOPEN_NONSEEKABLE
+	if input.NodeId != deviceNode {
+		return fuse.OK
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if errno := f.device.Open(input.Pid); errno != 0 {
+		return fuse.Status(errno)
+	}
+	f.handle++
+	out.Fh = f.handle
+	return fuse.OK
+}
+
+func (f *fileSystem) Release(_ <-chan struct{}, input *fuse.ReleaseIn) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if input.NodeId == deviceNode && input.Fh == f.handle {
+		f.device.Close()
+	}
+}
+
+func (f *fileSystem) Read(_ <-chan struct{}, input *fuse.ReadIn, _ []byte) (fuse.ReadResult, fuse.Status) {
+	if input.NodeId != stateNode {
+		return nil, fuse.EINVAL
+	}
+	text, err := json.Marshal(f.device.State())
+	if err != nil || input.Offset > 0 {
+		return fuse.ReadResultData(nil), fuse.ToStatus(err)
+	}
+	return fuse.ReadResultData(append(text, '\n')), fuse.OK
+}
+
+func (f *fileSystem) Write(_ <-chan struct{}, input *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
+	switch input.NodeId {
+	case deviceNode:
+		if !f.current(input.Fh) {
+			return 0, fuse.Status(syscall.ENODEV)
+		}
+		return uint32(len(data)), fuse.Status(f.device.Write(data))
+	case powerNode:
+		return uint32(len(data)), f.power(strings.TrimSpace(string(data)))
+	}
+	return 0, fuse.EACCES
+}
+
+func (f *fileSystem) power(word string) fuse.Status {
+	switch word {
+	case "off":
+		f.reset.Cancel()
+		f.device.PowerOff()
+	case "stopped":
+		f.device.HostStopped()
+	default:
+		return fuse.EINVAL
+	}
+	return fuse.OK
+}
+
+func (f *fileSystem) Ioctl(_ <-chan struct{}, input *fuse.IoctlIn, in []byte, output *fuse.IoctlOut, out []byte) fuse.Status {
+	if input.NodeId != deviceNode {
+		return fuse.Status(syscall.ENOTTY)
+	}
+	if !f.current(input.Fh) {
+		return fuse.Status(syscall.ENODEV)
+	}
+	return fuse.Status(ioctl(f.device, input.Cmd, input.Pid, input.Arg, in, out))
+}
+
+func (f *fileSystem) current(handle uint64) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return handle == f.handle
+}
+
+func attributes(node uint64, out *fuse.Attr) {
+	out.Ino = node
+	out.Nlink = 1
+	out.Mode = syscall.S_IFREG | 0o600
+	if node == rootNode {
+		out.Mode = syscall.S_IFDIR | 0o700
+		out.Nlink = 2
+	}
+}

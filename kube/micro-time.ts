@@ -1,0 +1,4 @@
+/** A MicroTime of Kubernetes: six digits after the second, which a plain ISO string (three) is refused for. */
+export function microTime(wallMs: number): string {
+  return new Date(wallMs).toISOString().replace("Z", "000Z");
+}
