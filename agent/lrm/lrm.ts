@@ -1,0 +1,244 @@
+import type { Clock } from "../../clock.ts";
+import { classify } from "../../errors.ts";
+import type { Happening } from "../../kube/index.ts";
+import type { Logger } from "../../log.ts";
+import { initialLrmState, type LrmEffect, type LrmEvent, type LrmParameters, type LrmState, type LrmView, lrmStep, type Outcome } from "../ha/index.ts";
+import type { NodeLease } from "./node-lease.ts";
+import type { WorkTable } from "./work.ts";
+
+/** What a step of the LRM looks at, beside its Lease and its work. Everything is read at one moment. */
+export interface LrmSurroundings {
+  /** Corosync of this host is quorate, by an answer that is fresh. */
+  readonly quorate: boolean;
+  /** The membership report for the Lease. */
+  readonly membership: string;
+  /** The caches hear from the API server. */
+  readonly storeReadable: boolean;
+  readonly watchdog: LrmView["watchdog"];
+  readonly services: LrmView["services"];
+  readonly disarmed: boolean;
+  readonly maintenance: boolean;
+  readonly shutdown?: LrmView["shutdown"];
+}
+
+export interface LrmOptions {
+  readonly node: string;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly lease: NodeLease;
+  readonly work: WorkTable;
+  readonly look: () => Promise<LrmSurroundings>;
+  readonly keeper: { arm(): Promise<unknown>; disarm(): Promise<unknown>; expire(why: string): Promise<unknown> };
+  /** Writes HAResource.status.result. */
+  readonly report: (service: string, result: ServiceResult) => Promise<void>;
+  readonly onMode: (mode: Extract<LrmEffect, { type: "setMode" }>["mode"], epoch: number | undefined) => void;
+  readonly onEvent: (event: LrmEvent, type: Happening["type"]) => void;
+  readonly parameters: LrmParameters;
+  readonly renewIntervalMs: number;
+  /** How long a renewal is good for acting, measured from before it was sent. At most the fencing rule's L. */
+  readonly leaseMs: number;
+  /** Results that earlier runs of this agent have written: service -> uid and outcome. */
+  readonly knownResults: LrmState["done"];
+}
+
+export interface ServiceResult {
+  readonly uid: string;
+  readonly outcome: Outcome;
+  readonly message?: string;
+}
+
+const ROUND_MS = 1_000;
+/** Steps within one round: acquire, arm and start follow each other at once. */
+const STEPS_A_ROUND = 8;
+
+/**
+ * The shell around `lrmStep`: looks, steps, does what the step says, and steps again at once while that changed anything. A
+ * failed effect is no disaster: the next round sees the world as it is and asks again.
+ */
+export class Lrm {
+  readonly #options: LrmOptions;
+  #state: LrmState;
+  #wake: (() => void) | undefined;
+  #poked = false;
+  #lastRound = Number.NEGATIVE_INFINITY;
+  #lastBeat = Number.NEGATIVE_INFINITY;
+  #lastReport = "";
+  readonly #unreported = new Map<string, ServiceResult>();
+  #mode: string = "Idle";
+  #exited = false;
+
+  constructor(options: LrmOptions) {
+    this.#options = options;
+    this.#state = initialLrmState(options.knownResults);
+  }
+
+  get state(): LrmState {
+    return this.#state;
+  }
+
+  /** The ordered stop is done: nothing under HA needs this agent any more. */
+  get exited(): boolean {
+    return this.#exited;
+  }
+
+  /** Something changed: look at once. */
+  poke(): void {
+    this.#poked = true;
+    this.#wake?.();
+  }
+
+  /** Runs until the signal aborts. Guests run on afterwards. */
+  async run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      this.#poked = false;
+      try {
+        await this.#round(signal);
+      } catch (error) {
+        if (signal.aborted) break;
+        const failure = classify(error);
+        this.#options.log.error({ reason: failure.reason, err: failure.class === "bug" ? failure : undefined }, failure.message);
+      }
+      if (!this.#poked && !signal.aborted) await this.#rest(signal);
+    }
+  }
+
+  async #rest(signal: AbortSignal): Promise<void> {
+    const nap = new AbortController();
+    this.#wake = () => nap.abort();
+    await this.#options.clock.sleep(ROUND_MS, AbortSignal.any([signal, nap.signal])).catch(() => undefined);
+    this.#wake = undefined;
+  }
+
+  async #round(signal: AbortSignal): Promise<void> {
+    for (let step = 0; step < STEPS_A_ROUND && !signal.aborted; step += 1) {
+      const now = this.#options.clock.elapsedMs();
+      const sameRound = now - this.#lastRound < ROUND_MS;
+      if (!sameRound) this.#lastRound = now;
+      const around = await this.#options.look();
+      const view: LrmView = {
+        node: this.#options.node,
+        quorate: around.quorate,
+        storeReadable: around.storeReadable,
+        lease: this.#leaseView(now),
+        watchdog: around.watchdog,
+        services: around.services,
+        work: this.#options.work.view,
+        disarmed: around.disarmed,
+        maintenance: around.maintenance,
+        ...(around.shutdown === undefined ? {} : { shutdown: around.shutdown }),
+        sameRound,
+      };
+      const result = lrmStep(this.#state, view, now, this.#options.parameters);
+      this.#state = result.state;
+      for (const event of result.events) {
+        if (event.class !== "role") this.#options.onEvent(event, event.level === "info" || event.level === "notice" ? "Normal" : "Warning");
+        this.#options.log.info({ kind: event.kind, subject: event.subject, ...event.data }, event.message);
+      }
+      let again = false;
+      for (const effect of result.effects) again = (await this.#apply(effect, around, signal)) || again;
+      await this.#reportResults();
+      await this.#beatIfDue(around, signal);
+      if (!again) return;
+    }
+  }
+
+  /** A renewal that is too old is no licence to act, whoever the Lease last named. */
+  #leaseView(now: number): LrmView["lease"] {
+    const sight = this.#options.lease.sight;
+    const fresh = sight.renewedAt !== undefined && now - sight.renewedAt <= this.#options.leaseMs;
+    const { renewedAt, ...rest } = sight;
+    return fresh && renewedAt !== undefined ? { ...rest, renewedAt } : rest;
+  }
+
+  async #apply(effect: LrmEffect, around: LrmSurroundings, signal: AbortSignal): Promise<boolean> {
+    const { lease, work, keeper, log } = this.#options;
+    switch (effect.type) {
+      case "acquireLease":
+        return this.#attempt("acquire the node's Lease", () => lease.acquire(this.#beat(around), signal));
+      case "releaseLease":
+        return this.#attempt("release the node's Lease", async () => {
+          await lease.release(this.#beat(around), signal);
+          return true;
+        });
+      case "renewLease":
+        return false;
+      case "armWatchdog":
+        return this.#attempt("arm the watchdog", async () => {
+          await keeper.arm();
+          return true;
+        });
+      case "disarmWatchdog":
+        return this.#attempt("disarm the watchdog", async () => {
+          await keeper.disarm();
+          return true;
+        });
+      case "expireWatchdog":
+        log.fatal({ why: effect.why }, "the node's Lease is lost while guests may run: the watchdog is left to reset this host");
+        return this.#attempt("order the watchdog to expire", async () => {
+          await keeper.expire(effect.why);
+          return false;
+        });
+      case "start":
+        work.begin(effect.service, effect.uid, { action: "start" });
+        return false;
+      case "stop":
+        work.begin(effect.service, effect.uid, { action: "stop", ...(effect.timeoutSeconds === undefined ? {} : { timeoutSeconds: effect.timeoutSeconds }) });
+        return false;
+      case "move":
+        work.begin(effect.service, effect.uid, { action: "move", target: effect.target, mode: effect.mode });
+        return false;
+      case "report":
+        this.#unreported.set(effect.service, { uid: effect.uid, outcome: effect.outcome, ...(effect.message === undefined ? {} : { message: effect.message }) });
+        return false;
+      case "forgetWork":
+        work.forget(effect.service);
+        return false;
+      case "setMode":
+        this.#mode = effect.mode;
+        this.#options.onMode(effect.mode, this.#state.epoch);
+        return false;
+      case "exit":
+        this.#exited = true;
+        return false;
+    }
+  }
+
+  async #attempt(what: string, effort: () => Promise<boolean>): Promise<boolean> {
+    try {
+      return await effort();
+    } catch (error) {
+      const failure = classify(error);
+      this.#options.log.warn({ reason: failure.reason }, `could not ${what}: ${failure.message}`);
+      return false;
+    }
+  }
+
+  /** A result that can't be written now is written later: the step says it only once. */
+  async #reportResults(): Promise<void> {
+    for (const [service, result] of this.#unreported) {
+      await this.#attempt(`report the result of "${service}"`, async () => {
+        await this.#options.report(service, result);
+        if (this.#unreported.get(service) === result) this.#unreported.delete(service);
+        return false;
+      });
+    }
+  }
+
+  #beat(around: LrmSurroundings): { annotations: Record<string, string> } {
+    return { annotations: { "quorate.dev/membership": around.membership, "quorate.dev/mode": this.#mode } };
+  }
+
+  /** The heartbeat. A host that is not quorate is silent, so that the others' word about it counts. */
+  async #beatIfDue(around: LrmSurroundings, signal: AbortSignal): Promise<void> {
+    if (!around.quorate) return;
+    const now = this.#options.clock.elapsedMs();
+    const report = `${around.membership}\n${this.#mode}`;
+    if (report === this.#lastReport && now - this.#lastBeat < this.#options.renewIntervalMs) return;
+    await this.#attempt("renew the node's Lease", async () => {
+      await this.#options.lease.beat(this.#beat(around), signal);
+      this.#lastBeat = now;
+      this.#lastReport = report;
+      return false;
+    });
+  }
+}

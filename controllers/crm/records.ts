@@ -1,0 +1,175 @@
+import type { ClusterNode, Failover, HAResource, HAResourceStatus } from "../../crds/index.ts";
+import type { Milliseconds, NodeRecord, NodeState, ServiceRecord, ServiceState } from "../ha/index.ts";
+
+const SERVICE_STATES: ReadonlySet<string> = new Set<ServiceState>([
+  "RequestStart",
+  "RequestStartBalance",
+  "Started",
+  "RequestStop",
+  "Stopped",
+  "Fence",
+  "Recovery",
+  "Freeze",
+  "Migrate",
+  "Relocate",
+  "Error",
+  "Ignored",
+]);
+
+/**
+ * What HAResource.status says of a service, for a CRM that begins; undefined when nothing was decided of it yet. Times of
+ * others are not used: `since` begins again now.
+ */
+export function serviceRecordOf(resource: HAResource, now: Milliseconds): ServiceRecord | undefined {
+  const status = resource.status;
+  if (status?.state === undefined || status.node === undefined || status.command === undefined) return undefined;
+  if (!SERVICE_STATES.has(status.state)) return undefined;
+  const action = status.command.action;
+  return {
+    state: status.state as ServiceState,
+    node: status.node,
+    ...(status.target === undefined ? {} : { target: status.target }),
+    since: now,
+    command: {
+      uid: status.command.uid,
+      action: action === "Freeze" || action === "Error" ? "None" : action,
+      ...(status.command.target === undefined ? {} : { target: status.command.target }),
+      ...(status.command.timeoutSeconds === undefined ? {} : { stopTimeoutSeconds: status.command.timeoutSeconds }),
+    },
+    triedNodes: status.attempts?.triedNodes ?? [],
+    relocations: status.attempts?.relocations ?? 0,
+    ...(status.home === undefined ? {} : { home: status.home }),
+  };
+}
+
+/** What ClusterNode.status says of a node; the clocks begin again now. */
+export function nodeRecordOf(node: ClusterNode, leaseTaken: boolean, now: Milliseconds): NodeRecord | undefined {
+  const state = node.status?.state as NodeState | undefined;
+  if (state === undefined) return undefined;
+  return { state, lastOnline: now, ...(leaseTaken ? { fencedAt: now } : {}) };
+}
+
+/** What the shell knows of a failover beside the record: wall times and data age, for people. */
+export interface FailoverNotes {
+  readonly reason?: string;
+  readonly cutAt?: string;
+  readonly fencedAt?: string;
+  readonly ageOfDataSeconds?: number;
+}
+
+/** The part of HAResource.status that the CRM owns, whole: what is left out is removed by server-side apply. */
+export function serviceStatus(
+  resource: HAResource,
+  record: ServiceRecord,
+  wall: string,
+  notes: FailoverNotes | undefined,
+): HAResourceStatus {
+  const before = resource.status;
+  const moved = before?.state !== record.state || before.node !== record.node;
+  const message = describe(resource, record);
+  const failover = lastFailover(before?.lastFailover, record, notes, wall, before);
+  const wanted = resource.spec.state;
+  const ready =
+    record.state === "Started" ? wanted === "Started" : record.state === "Stopped" ? wanted !== "Started" : record.state === "Ignored";
+  const error = record.state === "Error";
+  return {
+    observedGeneration: resource.metadata.generation ?? 0,
+    state: record.state,
+    node: record.node,
+    ...(record.target === undefined ? {} : { target: record.target }),
+    ...(record.home === undefined ? {} : { home: record.home }),
+    since: moved || before?.since === undefined ? wall : before.since,
+    ...(message === "" ? {} : { message }),
+    command: {
+      uid: record.command.uid,
+      action: record.command.action,
+      ...(record.command.target === undefined ? {} : { target: record.command.target }),
+      ...(record.command.stopTimeoutSeconds === undefined ? {} : { timeoutSeconds: record.command.stopTimeoutSeconds }),
+    },
+    attempts: { relocations: record.relocations, triedNodes: [...record.triedNodes] },
+    ...(failover === undefined ? {} : { lastFailover: failover }),
+    conditions: [
+      condition(resource, "Ready", ready, record.state, message === "" ? `${record.state} on ${record.node}` : message, wall),
+      condition(
+        resource,
+        "Error",
+        error,
+        error ? "Failed" : "NoError",
+        error
+          ? `"${resource.metadata.name}" is left alone after a failure: repair its cause, set spec.state to Disabled, wait for state Stopped, then set it to Started again`
+          : "nothing has failed for good",
+        wall,
+      ),
+    ],
+  };
+}
+
+function lastFailover(
+  before: Failover | undefined,
+  record: ServiceRecord,
+  notes: FailoverNotes | undefined,
+  wall: string,
+  status: HAResourceStatus | undefined,
+): Failover | undefined {
+  if (record.failover !== undefined && record.state !== "Fence" && record.node !== record.failover.from) {
+    const same = before?.from === record.failover.from && before.fencedAt === notes?.fencedAt;
+    if (same && before !== undefined) return withStart(before, record, status, wall);
+    return { from: record.failover.from, to: record.node, ...(notes ?? {}) };
+  }
+  return before === undefined ? undefined : withStart(before, record, status, wall);
+}
+
+/** The failover is over when the new owner has reported the guest started. */
+function withStart(failover: Failover, record: ServiceRecord, status: HAResourceStatus | undefined, wall: string): Failover {
+  if (failover.startedAt !== undefined || failover.to !== record.node || record.state !== "Started") return failover;
+  if (status?.result?.outcome !== "Ok") return failover;
+  return { ...failover, startedAt: wall };
+}
+
+function describe(resource: HAResource, record: ServiceRecord): string {
+  switch (record.state) {
+    case "Fence":
+      return `node ${record.node} is lost; the guest starts elsewhere once that node is proven off`;
+    case "Recovery":
+      return `node ${record.node} is fenced; no other node can take the guest now`;
+    case "Migrate":
+    case "Relocate":
+      return `moving from ${record.node} to ${record.target ?? "?"}`;
+    case "Error":
+      return "failed; set spec.state to Disabled, then to Started, after repairing the cause";
+    case "Freeze":
+      return "left as it is while its node restarts or the cluster is disarmed";
+    default:
+      return resource.status?.result?.outcome === "Failed" ? (resource.status.result.message ?? "") : "";
+  }
+}
+
+export interface ConditionInput {
+  type: string;
+  status: "True" | "False";
+  observedGeneration: number;
+  lastTransitionTime: string;
+  reason: string;
+  message: string;
+}
+
+/** A condition that keeps its transition time while its status stays. */
+export function condition(
+  object: { metadata: { generation?: number }; status?: { conditions?: readonly { type: string; status: string; lastTransitionTime: string }[] } },
+  type: string,
+  holds: boolean,
+  reason: string,
+  message: string,
+  wall: string,
+): ConditionInput {
+  const status = holds ? "True" : "False";
+  const before = object.status?.conditions?.find((c) => c.type === type);
+  return {
+    type,
+    status,
+    observedGeneration: object.metadata.generation ?? 0,
+    lastTransitionTime: before?.status === status ? before.lastTransitionTime : wall,
+    reason,
+    message,
+  };
+}
