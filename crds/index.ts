@@ -6,8 +6,10 @@ import type { ResourceType } from "./resource.ts";
 import type { Cluster, ClusterNode, Guest, HAGroup, HAResource, HARule, Migration, ReplicationJob } from "./types.ts";
 
 export { type CrdManifest, crdManifests, type PrinterColumn, type Schema } from "./manifests.ts";
+export { bytesOf } from "./quantity.ts";
 export type { Applied, KubeObject, ObjectMeta, ResourceType, Written } from "./resource.ts";
 export type * from "./types.ts";
+export { type Problem, validate, withDefaults } from "./validate.ts";
 
 /** Group and version of every kind of the API. */
 export const API_VERSION = "quorate.dev/v1alpha1";

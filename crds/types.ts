@@ -11,7 +11,6 @@ import type { ObjectMeta } from "./resource.ts";
 export interface Cluster {
   apiVersion: "quorate.dev/v1alpha1";
   kind: "Cluster";
-  metadata: ObjectMeta;
   /**
    * What the cluster should be. Only links is required; everything else has a default that suits 2 to 50 hosts.
    */
@@ -20,6 +19,7 @@ export interface Cluster {
    * What the cluster is. Written by the controllers.
    */
   status?: ClusterStatus;
+  metadata: ObjectMeta;
 }
 
 /**
@@ -627,7 +627,6 @@ export interface Condition {
 export interface ClusterNode {
   apiVersion: "quorate.dev/v1alpha1";
   kind: "ClusterNode";
-  metadata: ObjectMeta;
   /**
    * What is wanted of the host. Nothing is required.
    */
@@ -636,6 +635,7 @@ export interface ClusterNode {
    * What the host is. Written by its agent (what it sees) and by the controllers (what they make of it).
    */
   status?: ClusterNodeStatus;
+  metadata: ObjectMeta;
 }
 
 /**
@@ -727,8 +727,8 @@ export interface NodeFencing {
    */
   mode: FencingMode;
   /**
-   * Fence devices that can switch this node off. Used in the order of their level; those of one level are one step and
-   * must all confirm.
+   * Fence devices that can switch this node off. Default none. Used in the order of their level; those of one level are
+   * one step and must all confirm.
    */
   devices?: FenceDevice[];
   /**
@@ -994,7 +994,7 @@ export interface LRMStatus {
    */
   activeGuests?: number;
   /**
-   * leaseTransitions of the lease it holds.
+   * Epoch of the lease it holds (its leaseTransitions).
    */
   epoch?: number;
 }
@@ -1197,7 +1197,6 @@ export interface FenceRecord {
 export interface Guest {
   apiVersion: "quorate.dev/v1alpha1";
   kind: "Guest";
-  metadata: ObjectMeta;
   /**
    * What the guest is and where it lives. Exactly one of machine, container and service is given.
    */
@@ -1206,6 +1205,7 @@ export interface Guest {
    * What the guest does. Written by the agent of the node that owns it.
    */
   status?: GuestStatus;
+  metadata: ObjectMeta;
 }
 
 /**
@@ -1219,7 +1219,8 @@ export interface GuestSpec {
   vmid?: number;
   /**
    * The node that owns the guest: only its agent starts it. Set it once, to where the guest is made; after that the
-   * controllers set it when they move the guest. To move it yourself, create a Migration.
+   * controllers set it when they move the guest. To move it yourself, create a Migration. Default: none, the guest waits
+   * until it is set.
    */
   nodeName?: string;
   /**
@@ -1486,7 +1487,6 @@ export interface GuestVolumeStatus {
 export interface HAResource {
   apiVersion: "quorate.dev/v1alpha1";
   kind: "HAResource";
-  metadata: ObjectMeta;
   /**
    * What is wanted of the guest. Nothing is required.
    */
@@ -1495,6 +1495,7 @@ export interface HAResource {
    * What HA does with the guest. Written by the controllers, except result, which the agent of its node writes.
    */
   status?: HAResourceStatus;
+  metadata: ObjectMeta;
 }
 
 /**
@@ -1743,7 +1744,6 @@ export interface Failover {
 export interface HAGroup {
   apiVersion: "quorate.dev/v1alpha1";
   kind: "HAGroup";
-  metadata: ObjectMeta;
   /**
    * Which nodes, and how strictly.
    */
@@ -1752,6 +1752,7 @@ export interface HAGroup {
    * What became of the group. Written by the controllers.
    */
   status?: HAGroupStatus;
+  metadata: ObjectMeta;
 }
 
 /**
@@ -1812,7 +1813,6 @@ export interface HAGroupStatus {
 export interface HARule {
   apiVersion: "quorate.dev/v1alpha1";
   kind: "HARule";
-  metadata: ObjectMeta;
   /**
    * The rule. Exactly one of nodeAffinity and resourceAffinity is given.
    */
@@ -1821,6 +1821,7 @@ export interface HARule {
    * What became of the rule. Written by the controllers.
    */
   status?: HARuleStatus;
+  metadata: ObjectMeta;
 }
 
 /**
@@ -1896,7 +1897,6 @@ export interface HARuleStatus {
 export interface ReplicationJob {
   apiVersion: "quorate.dev/v1alpha1";
   kind: "ReplicationJob";
-  metadata: ObjectMeta;
   /**
    * What is copied where and when.
    */
@@ -1905,6 +1905,7 @@ export interface ReplicationJob {
    * What the job does. Written by the replication controller and by the agent that sends.
    */
   status?: ReplicationJobStatus;
+  metadata: ObjectMeta;
 }
 
 /**
@@ -2202,7 +2203,6 @@ export interface TransferProgress {
 export interface Migration {
   apiVersion: "quorate.dev/v1alpha1";
   kind: "Migration";
-  metadata: ObjectMeta;
   /**
    * Which guest goes where. Cannot change.
    */
@@ -2211,6 +2211,7 @@ export interface Migration {
    * How far it is. Written by the controllers and by the agent of the source.
    */
   status?: MigrationStatus;
+  metadata: ObjectMeta;
 }
 
 /**

@@ -59,7 +59,8 @@ function namedDefinition(schema: Schema): object {
 
 function kindDefinition(schema: Schema, manifest: CrdManifest): object {
   const version = manifest.spec.versions.find((candidate) => candidate.storage)?.name;
-  const body = objectDefinition(schema);
+  const { metadata: _metadata, ...properties } = schema.properties ?? {};
+  const body = objectDefinition({ ...schema, properties });
   return {
     ...body,
     properties: {

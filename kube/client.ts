@@ -160,6 +160,7 @@ export class KubeClient {
 
   /**
    * Compare-and-swap: `object` is one that was read, changed, with its resourceVersion.
+   * What changes nothing succeeds for everyone: two who must not both win have to write different things.
    * @throws ConflictError when it is no longer the current one.
    */
   async replace<T extends KubeObject>(

@@ -41,6 +41,9 @@ const CLOCK_ERROR = 0.1;
  * sure of was sent, on a clock that counts suspend; a candidate waits `leaseMs` from when it saw that renewal, and then
  * swaps the very revision it saw. No time written by another host is used.
  *
+ * Whoever deletes the Lease under its holder breaks this for as long as the holder takes to notice (`renewMs`), if a
+ * process joins in that moment which never saw the Lease.
+ *
  * A process that was frozen wakes up after its time: code that must not act then asks `isLeading()` right before.
  */
 export class LeaderElection {
@@ -121,6 +124,10 @@ export class LeaderElection {
     const stop = this.#stopping.signal;
     while (!stop.aborted) {
       if (!(await this.#acquired(stop))) return;
+      if (stop.aborted) {
+        await this.#release();
+        return;
+      }
       const term = this.#begin();
       const renewing = this.#keepRenewing(term);
       try {

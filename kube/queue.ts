@@ -154,8 +154,9 @@ export class WorkQueue {
   async #reconcile(key: string): Promise<void> {
     const measured = duration.startTimer({ queue: this.name });
     try {
-      // A handler that throws before its first await must not end up in add().
+      // Not within add(): what is thrown must not end up there, and what is added with it is one run.
       await Promise.resolve();
+      this.#again.delete(key);
       const result = await this.#options.reconcile(key, this.#stopping.signal);
       this.#failures.delete(key);
       if (result?.requeueAfterMs !== undefined) this.#later(key, result.requeueAfterMs);

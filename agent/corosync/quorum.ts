@@ -66,7 +66,9 @@ export function parseQuorum(output: string): QuorumAnswer {
     if (found === undefined) throw unreadable(name, output);
     return found;
   };
+  if (!output.endsWith("\n")) throw unreadable("end", output);
   const { members, qdeviceVotes } = parseMembers(output);
+  if (members.length !== Number(field("Nodes", "(\\d+)[ \\t]*$"))) throw unreadable("complete membership", output);
   return {
     nodeId: Number(field("Node ID", "(\\d+)[ \\t]*$")),
     ringId: field("Ring ID", "([0-9a-f]+[./][0-9a-f]+)[ \\t]*$"),

@@ -1,4 +1,4 @@
-import type { Host } from "../host/index.ts";
+import { CommandError, type Host } from "../host/index.ts";
 import { type Cmap, cmapNodeIds, cmapNumber, parseCmap } from "./cmap.ts";
 import { type Quorum, readQuorum } from "./quorum.ts";
 
@@ -7,7 +7,7 @@ export interface CorosyncStatus {
   quorum: Quorum;
   /** Of the program, e.g. 3.1.7. */
   version?: string;
-  /** Only while it runs. */
+  /** Only while it runs and answers. */
   running?: {
     clusterName?: string;
     configVersion?: number;
@@ -51,11 +51,20 @@ export async function readStatus(
   const version = parseVersion((await host.run("corosync", ["-v"], options)).stdout);
   const status: CorosyncStatus = { quorum, ...(version === undefined ? {} : { version }) };
   if (quorum.state !== "Running") return status;
-  const [config, statistics] = await Promise.all([
-    host.run("corosync-cmapctl", [], options),
-    host.run("corosync-cmapctl", ["-m", "stats", "stats.knet.node"], options),
-  ]);
-  return { ...status, running: describeRunning(parseCmap(config.stdout), parseCmap(statistics.stdout), quorum.nodeId) };
+  try {
+    const [config, statistics] = await Promise.all([
+      host.run("corosync-cmapctl", [], options),
+      host.run("corosync-cmapctl", ["-m", "stats", "stats.knet.node"], options),
+    ]);
+    return {
+      ...status,
+      running: describeRunning(parseCmap(config.stdout), parseCmap(statistics.stdout), quorum.nodeId),
+    };
+  } catch (error) {
+    // It stopped or froze since the first question: what is known already is still true of that moment.
+    if (error instanceof CommandError) return status;
+    throw error;
+  }
 }
 
 /** From the two maps of corosync: its configuration and its statistics. */

@@ -1,1 +1,3 @@
+export { DEFAULT_LRM_PARAMETERS, initialLrmState, lrmStep, requestShutdown } from "./lrm-step.ts";
+export { choosePlan } from "./shutdown.ts";
 export type * from "./types.ts";

@@ -45,10 +45,17 @@ export interface LrmServiceView {
 export interface LrmWork {
   readonly uid: string;
   readonly action: "start" | "stop" | "move";
+  /** Of a move. */
+  readonly mode?: "live" | "restart";
   /** Absent: still running. */
   readonly outcome?: Outcome;
   readonly message?: string;
 }
+
+export type ReportedMode = LrmMode | "Restart" | "Shutdown" | "Disarmed";
+
+export type ShutdownKind = "agent-restart" | "reboot" | "power-off";
+export type ShutdownPolicy = "conditional" | "freeze" | "failover" | "migrate";
 
 export interface LrmView {
   readonly node: string;
@@ -57,47 +64,48 @@ export interface LrmView {
   /** The objects could be read (services are fresh). False: `services` is the last known and nothing new is begun. */
   readonly storeReadable: boolean;
   readonly lease: {
-    /** As last read: held by this agent (this boot), by the CRM (taken), by another holder, or by nobody. */
+    /** As last read: held by this boot of this host, by the CRM (taken), by another holder, or by nobody (or by an earlier boot of this host). */
     readonly holder: "self" | "crm" | "other" | "none";
     /** leaseTransitions as last read. */
     readonly epoch: number;
-    /** The last renewal of this agent succeeded at this time (shell's clock); absent: never. */
-    readonly renewedAt?: Milliseconds;
   };
   /** The keeper's word. `armed` is true only while the device is open with the wanted time-out. */
-  readonly watchdog: { readonly armed: boolean; readonly expiring: boolean; readonly reason?: string };
+  readonly watchdog: { readonly armed: boolean; readonly expiring: boolean };
   /** Services whose `node` or `target` is this node. */
   readonly services: Readonly<Record<string, LrmServiceView>>;
-  /** By service. Ended work stays until the step has reported its result (see effect `forgetWork`). */
+  /** HA guests that run on this host although their service is neither here nor on its way here. */
+  readonly strays: readonly string[];
+  /** By service. Ended work stays until the step said `forgetWork`. */
   readonly work: Readonly<Record<string, LrmWork>>;
   /** The CRM has agreed to disarm: let go of lease and watchdog. */
   readonly disarmed: boolean;
   /** The operator's maintenance flag of this node. */
   readonly maintenance: boolean;
   /** This agent, or its host, is asked to stop. */
-  readonly shutdown?: { readonly kind: "agent-restart" | "reboot" | "power-off"; readonly policy: "conditional" | "freeze" | "failover" | "migrate" };
-  /** Step again in the same round after effects were applied: no round counter moves. */
+  readonly shutdown?: { readonly kind: ShutdownKind; readonly policy: ShutdownPolicy };
+  /** What the store says this agent reported last. */
+  readonly reportedMode?: ReportedMode;
+  /** Step again in the same round after effects were applied: no counter moves and no service is tried twice. */
   readonly sameRound: boolean;
 }
+
+export type ShutdownPlan = "freeze" | "stop" | "drain" | "already-drained";
 
 export interface LrmState {
   readonly mode: LrmMode;
   /** Epoch under which this agent holds the lease; absent when it does not. */
   readonly epoch?: number;
-  /** Services whose current command's end has been reported: service -> uid and outcome. */
+  /** How the current command of a service ended: service -> uid and outcome. */
   readonly done: Readonly<Record<string, { readonly uid: string; readonly outcome: Outcome }>>;
   /** Failed starts on this node since the last success. */
   readonly startRetries: Readonly<Record<string, number>>;
   readonly idleRounds: number;
-  /** The plan made when the stop was asked for. */
-  readonly shutdownPlan?: "freeze" | "stop" | "drain" | "already-drained";
-  /** The stops of the shutdown plan were queued. */
+  /** Services that were tried in this round. */
+  readonly begun: readonly string[];
+  readonly shutdownPlan?: ShutdownPlan;
+  /** Services that the shutdown plan has stopped, or tried to. */
   readonly shutdownStops: readonly string[];
   readonly exited: boolean;
-  /** The watchdog was told to expire; nothing is started any more in this boot. */
-  readonly expiring: boolean;
-  /** Volatile: last reported mode. */
-  readonly reportedMode?: string;
 }
 
 export type LrmEffect =
@@ -118,7 +126,7 @@ export type LrmEffect =
   /** The result of this ended work is in the state now. */
   | { readonly type: "forgetWork"; readonly service: string }
   /** Write ClusterNode.status.lrm and the Lease's mode annotation. */
-  | { readonly type: "setMode"; readonly mode: "Idle" | "Active" | "Lost" | "Maintenance" | "Restart" | "Shutdown" | "Disarmed" }
+  | { readonly type: "setMode"; readonly mode: ReportedMode }
   /** The agent has done what its stop needed: the shell ends the process (and lets the host go down). */
   | { readonly type: "exit" };
 
@@ -138,7 +146,7 @@ export interface LrmParameters {
   readonly maxWorkers: number;
   /** Running moves at once. */
   readonly maxMoves: number;
-  /** Rounds without work before the lease is given back. */
+  /** Steps without work before the lease is given back. */
   readonly idleRounds: number;
 }
 

@@ -1,3 +1,4 @@
+import type { QuorateError } from "../../errors.ts";
 import type { JobId, VolumeId } from "./names.ts";
 
 /** A storage of `Cluster.spec.storages` as it is on this node. */
@@ -70,11 +71,14 @@ export interface ReplicationStorage {
   /** False when a snapshot of several volumes is a snapshot of one after the other: the guest must be paused meanwhile. */
   atomicSnapshots(): Promise<boolean>;
 
-  /** Snapshots all volumes under one name and puts the job's hold on each. */
+  /** Snapshots all volumes under one name: in one command where `atomicSnapshots`. */
   snapshot(ids: readonly VolumeId[], name: string, job: JobId): Promise<void>;
 
-  /** The command that writes the stream of snapshot `to`, whole or from snapshot `from` on, to its standard output. */
-  sendCommand(id: VolumeId, to: string, from: string | undefined): Command;
+  /**
+   * The command that writes the stream of snapshot `to` to its standard output: whole, or what came after `base`, with the
+   * snapshots in between when `intermediates`.
+   */
+  sendCommand(id: VolumeId, to: string, base: { name: string; intermediates: boolean } | undefined): Command;
 
   /**
    * Prepares to receive and returns the command that reads the stream from its standard input. A whole volume arrives
@@ -92,13 +96,13 @@ export interface ReplicationStorage {
   /** Removes what an unfinished whole receive left beside the final name. Never touches the final name. */
   discardPartial(id: VolumeId): Promise<void>;
 
-  /** Puts the job's hold on these snapshots; holding one twice is one hold. */
+  /** Puts the job's hold on these snapshots, whoever made them; holding one twice is one hold. */
   hold(id: VolumeId, job: JobId, names: readonly string[]): Promise<void>;
 
   /**
-   * Releases this job's hold on each snapshot and destroys it. A snapshot of another job or of a user, or one whose
-   * name now has another GUID, is refused (`NotOurs`); one that is gone already is a success; one that somebody else
-   * holds is kept and returned.
+   * Releases this job's and its maker's hold on each snapshot and destroys it. A snapshot that no replication job of the
+   * guest made, or one whose name now has another GUID, is refused (`NotOurs`); one that is gone already is a success;
+   * one that somebody else holds is kept and returned.
    */
   destroySnapshots(
     id: VolumeId,
@@ -106,11 +110,17 @@ export interface ReplicationStorage {
     snapshots: readonly Pick<Snapshot, "name" | "guid">[],
   ): Promise<{ kept: string[] }>;
 
-  /** Takes the volume back to this snapshot of the job, removing only newer snapshots of the same job. */
+  /**
+   * Takes a replica back to the snapshot with this GUID and removes the newer ones. Refused (`NotOurs`) when the volume is
+   * no replica, or when a newer snapshot was not made by a replication job of this guest.
+   */
   rollback(id: VolumeId, job: JobId, snapshot: Pick<Snapshot, "name" | "guid">): Promise<void>;
 
   /** Destroys the volume if it is this job's replica (`NotOurs` if it is not); a missing one is a success. */
   destroyReplica(id: VolumeId, job: JobId): Promise<void>;
+
+  /** What the failure of a sending or receiving command means: the same error with a reason of ours. */
+  failure(error: QuorateError): QuorateError;
 
   /** Renames the volume out of the way and returns the name it is kept under: how a diverged copy survives. */
   setAside(id: VolumeId, wallMs: number): Promise<string>;

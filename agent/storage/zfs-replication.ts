@@ -1,22 +1,21 @@
 import { classify, QuorateError } from "../../errors.ts";
-import { checkedJob, type JobId, snapshotJob, type VolumeId, volumeName } from "./names.ts";
-import type { Command, ReplicationStorage, Snapshot, StorageDriver } from "./types.ts";
-import { REPLICA_PROPERTY, type ZfsCli } from "./zfs-cli.ts";
+import { checkedJob, type JobId, jobVmid, snapshotJob, type VolumeId } from "./names.ts";
+import type { Command, ReplicationStorage, Snapshot, StorageDriver, VolumeState } from "./types.ts";
+import { REPLICA_PROPERTY, type ZfsCli, zfsFailure } from "./zfs-cli.ts";
+import { datasetOf, keptOf, STAGING, stagedOf } from "./zfs-names.ts";
 
-/** Below the storage's dataset: where whole volumes arrive. Never mounted, never a guest's. */
-const STAGING = ".quorate-recv";
+type SnapshotRef = Pick<Snapshot, "name" | "guid">;
 
-type Volumes = Pick<StorageDriver, "inspect" | "deactivate">;
-
+/** Replication on ZFS. Nothing here ever passes `-F`: a receive refuses what it would have to destroy. */
 export class ZfsReplication implements ReplicationStorage {
   readonly #zfs: ZfsCli;
   readonly #dataset: string;
-  readonly #volumes: Volumes;
+  readonly #volumes: Pick<StorageDriver, "inspect" | "deactivate">;
 
-  constructor({ zfs, dataset, volumes }: { zfs: ZfsCli; dataset: string; volumes: Volumes }) {
-    this.#zfs = zfs;
-    this.#dataset = dataset;
-    this.#volumes = volumes;
+  constructor(parts: { zfs: ZfsCli; dataset: string; volumes: Pick<StorageDriver, "inspect" | "deactivate"> }) {
+    this.#zfs = parts.zfs;
+    this.#dataset = parts.dataset;
+    this.#volumes = parts.volumes;
   }
 
   async atomicSnapshots(): Promise<boolean> {
@@ -24,39 +23,40 @@ export class ZfsReplication implements ReplicationStorage {
   }
 
   async snapshot(ids: readonly VolumeId[], name: string, job: JobId): Promise<void> {
-    const snapshots = ids.map((id) => `${this.#of(id)}@${checkedSnapshot(name, checkedJob(job, id.vmid))}`);
+    for (const id of ids) checkedJob(job, id.vmid);
+    if (snapshotJob(name) !== job) throw notOurs(`snapshot ${JSON.stringify(name)} is not named after job ${job}`);
+    const snapshots = ids.map((id) => `${this.#of(id)}@${name}`);
     if (await this.atomicSnapshots()) await this.#zfs.change("snapshot", ...snapshots);
     else for (const snapshot of snapshots) await this.#zfs.change("snapshot", snapshot);
-    await this.#zfs.change("hold", holdTag(job), ...snapshots);
   }
 
-  sendCommand(id: VolumeId, to: string, from: string | undefined): Command {
-    const job = snapshotJob(to) ?? "";
-    const target = `${this.#of(id)}@${checkedSnapshot(to, job)}`;
-    // The base may be any snapshot, a user's too; it is named without its dataset.
-    const base = from === undefined ? [] : ["-i", `@${checkedBase(from)}`];
-    return { command: "zfs", args: ["send", ...base, target] };
+  sendCommand(id: VolumeId, to: string, base: { name: string; intermediates: boolean } | undefined): Command {
+    checkedMaker(id, to);
+    const snapshot = `${this.#of(id)}@${to}`;
+    if (base === undefined) return { command: "zfs", args: ["send", snapshot] };
+    const from = ["send", base.intermediates ? "-I" : "-i", `@${checkedSnapshot(base.name)}`];
+    return { command: "zfs", args: [...from, snapshot] };
   }
 
   async beginReceive(id: VolumeId, kind: "full" | "incremental"): Promise<Command> {
-    const [state] = await this.#volumes.inspect([id]);
+    const state = await this.#inspect(id);
     const flags = (await this.#zfs.features()).openZfs ? ["-u"] : [];
     if (kind === "incremental") {
-      if (!state?.exists)
-        throw new QuorateError(
-          "environment",
-          "DataMissing",
-          `${this.#of(id)} is not here any more; the next run sends all of it`,
-        );
+      if (!state.exists) {
+        const message = `${this.#of(id)} is not here any more; the next run sends all of it`;
+        throw new QuorateError("environment", "DataMissing", message);
+      }
       await this.#volumes.deactivate(id);
       return { command: "zfs", args: ["receive", ...flags, this.#of(id)] };
     }
-    if (state?.exists)
+    if (state.exists) {
       throw new QuorateError("user", "NameTaken", `${this.#of(id)} exists already; nothing is received over it`);
+    }
     await this.discardPartial(id);
-    const present = await this.#zfs.datasets(this.#dataset, 1);
     const staging = `${this.#dataset}/${STAGING}`;
-    if (!present.has(staging)) await this.#zfs.change("create", "-o", "mountpoint=none", "-o", "canmount=off", staging);
+    if (!(await this.#zfs.datasets(this.#dataset, 1)).has(staging)) {
+      await this.#zfs.change("create", "-o", "mountpoint=none", "-o", "canmount=off", staging);
+    }
     return { command: "zfs", args: ["receive", ...flags, this.#staged(id)] };
   }
 
@@ -65,14 +65,11 @@ export class ZfsReplication implements ReplicationStorage {
     const dataset = kind === "full" ? this.#staged(id) : this.#of(id);
     const properties = await this.#zfs.properties([dataset]);
     const received = [...properties].find(
-      ([name, own]) => name.startsWith(`${dataset}@`) && own.get("guid")?.value === toGuid,
+      ([name, of]) => name.startsWith(`${dataset}@`) && of.get("guid")?.value === toGuid,
     );
     if (received === undefined) {
-      throw new QuorateError(
-        "transient",
-        "StreamBroken",
-        `${dataset} has no snapshot with GUID ${toGuid} after the transfer; the next run sends again`,
-      );
+      const message = `${dataset} has no snapshot with GUID ${toGuid} after the transfer; the next run sends again`;
+      throw new QuorateError("transient", "StreamBroken", message);
     }
     await this.#hold(job, received[0]);
     const own = properties.get(dataset);
@@ -80,47 +77,37 @@ export class ZfsReplication implements ReplicationStorage {
     if (own?.get("readonly")?.value !== "on") await this.#zfs.change("set", "readonly=on", dataset);
     const mark = own?.get(REPLICA_PROPERTY);
     if (mark?.value !== job || !mark.local) await this.#zfs.change("set", `${REPLICA_PROPERTY}=${job}`, dataset);
+    // Last: under its final name the volume is whole, held, read-only and marked.
     if (kind === "full") await this.#zfs.change("rename", dataset, this.#of(id));
   }
 
   async discardPartial(id: VolumeId): Promise<void> {
     const staged = this.#staged(id);
-    const present = await this.#zfs.datasets(this.#dataset, 2);
-    if (!present.has(staged)) return;
-    for (const [name, own] of await this.#zfs.properties([staged])) {
-      const job = snapshotJob(name.slice(name.indexOf("@") + 1));
-      if (name.startsWith(`${staged}@`) && job !== undefined && Number(own.get("userrefs")?.value) > 0)
-        await this.#release(job, name);
+    if (!(await this.#zfs.datasets(this.#dataset, 2)).has(staged)) return;
+    for (const [name, of] of await this.#zfs.properties([staged])) {
+      const maker = name.startsWith(`${staged}@`) ? snapshotJob(name.slice(staged.length + 1)) : undefined;
+      if (maker !== undefined && Number(of.get("userrefs")?.value) > 0) await this.#release(maker, name);
     }
     await this.#zfs.change("destroy", "-r", staged);
   }
 
   async hold(id: VolumeId, job: JobId, names: readonly string[]): Promise<void> {
     checkedJob(job, id.vmid);
-    for (const name of names) await this.#hold(job, `${this.#of(id)}@${checkedSnapshot(name, job)}`);
+    for (const name of names) await this.#hold(job, `${this.#of(id)}@${checkedSnapshot(name)}`);
   }
 
-  async destroySnapshots(
-    id: VolumeId,
-    job: JobId,
-    snapshots: readonly Pick<Snapshot, "name" | "guid">[],
-  ): Promise<{ kept: string[] }> {
+  async destroySnapshots(id: VolumeId, job: JobId, refs: readonly SnapshotRef[]): Promise<{ kept: string[] }> {
     checkedJob(job, id.vmid);
-    const [state] = await this.#volumes.inspect([id]);
+    // All names before the first change: a refusal leaves everything as it was.
+    const makers = refs.map((ref) => ({ ...ref, maker: checkedMaker(id, ref.name) }));
+    const state = await this.#inspect(id);
     const kept: string[] = [];
-    for (const { name, guid } of snapshots) {
-      checkedSnapshot(name, job);
-      const present = state?.snapshots.find((snapshot) => snapshot.name === name);
-      if (present === undefined) continue;
-      if (present.guid !== guid) {
-        throw new QuorateError(
-          "user",
-          "NotOurs",
-          `${this.#of(id)}@${name} has GUID ${present.guid}, not ${guid}; it is left alone`,
-        );
-      }
+    for (const { name, guid, maker } of makers) {
       const snapshot = `${this.#of(id)}@${name}`;
-      if (present.holds > 0) await this.#release(job, snapshot);
+      const present = state.snapshots.find((candidate) => candidate.name === name);
+      if (present === undefined) continue;
+      if (present.guid !== guid) throw notOurs(`${snapshot} has GUID ${present.guid}, not ${guid}; it is left alone`);
+      if (present.holds > 0) for (const holder of new Set([maker, job])) await this.#release(holder, snapshot);
       try {
         await this.#zfs.change("destroy", snapshot);
       } catch (error) {
@@ -131,83 +118,72 @@ export class ZfsReplication implements ReplicationStorage {
     return { kept };
   }
 
-  async rollback(id: VolumeId, job: JobId, snapshot: Pick<Snapshot, "name" | "guid">): Promise<void> {
-    const [state] = await this.#volumes.inspect([id]);
-    const at = state?.snapshots.findIndex((candidate) => candidate.guid === snapshot.guid) ?? -1;
-    if (state === undefined || at < 0) {
-      throw new QuorateError(
-        "environment",
-        "DataMissing",
-        `${this.#of(id)} has no snapshot ${snapshot.name} (GUID ${snapshot.guid}) to go back to`,
-      );
+  async rollback(id: VolumeId, job: JobId, to: SnapshotRef): Promise<void> {
+    const state = await this.#inspect(id);
+    if (state.exists && state.replicaOf === undefined) {
+      throw notOurs(`${this.#of(id)} is no replica but a guest's own data; it is not rolled back`);
     }
-    const newer = state.snapshots.slice(at + 1);
-    const foreign = newer.find((candidate) => snapshotJob(candidate.name) !== job);
-    if (foreign !== undefined) {
-      throw new QuorateError(
-        "user",
-        "NotOurs",
-        `${this.#of(id)} has the newer snapshot ${foreign.name}, which job ${job} did not make; it is not rolled back over it`,
-      );
+    const at = state.snapshots.findIndex((candidate) => candidate.guid === to.guid);
+    const base = state.snapshots[at];
+    if (base === undefined) {
+      const message = `${this.#of(id)} has no snapshot ${to.name} (GUID ${to.guid}) to go back to`;
+      throw new QuorateError("environment", "DataMissing", message);
     }
-    await this.destroySnapshots(id, job, newer);
-    await this.#zfs.change("rollback", `${this.#of(id)}@${checkedSnapshot(snapshot.name, job)}`);
+    const { kept } = await this.destroySnapshots(id, job, state.snapshots.slice(at + 1));
+    if (kept.length > 0) {
+      const message = `${this.#of(id)}: ${kept.join(", ")} is held by somebody else; not rolled back over it`;
+      throw new QuorateError("transient", "Locked", message);
+    }
+    await this.#zfs.change("rollback", `${this.#of(id)}@${base.name}`);
   }
 
   async destroyReplica(id: VolumeId, job: JobId): Promise<void> {
-    const [state] = await this.#volumes.inspect([id]);
+    const state = await this.#inspect(id);
     await this.discardPartial(id);
-    if (!state?.exists) return;
+    if (!state.exists) return;
     if (state.replicaOf !== checkedJob(job, id.vmid)) {
-      throw new QuorateError(
-        "user",
-        "NotOurs",
-        `${this.#of(id)} is not the target of job ${job}${state.replicaOf === undefined ? "" : ` but of ${state.replicaOf}`}; it is left alone`,
+      throw notOurs(
+        `${this.#of(id)} is not the target of job ${job} (but of ${state.replicaOf ?? "none"}); left alone`,
       );
     }
-    const foreign = state.snapshots.find((snapshot) => snapshotJob(snapshot.name) !== job);
-    if (foreign !== undefined) {
-      throw new QuorateError(
-        "user",
-        "NotOurs",
-        `${this.#of(id)} has snapshot ${foreign.name}, which job ${job} did not make; remove it first`,
-      );
+    const { kept } = await this.destroySnapshots(id, job, state.snapshots);
+    if (kept.length > 0) {
+      const message = `${this.#of(id)}: ${kept.join(", ")} is held by somebody else; release it to remove the copy`;
+      throw new QuorateError("user", "Locked", message);
     }
-    for (const snapshot of state.snapshots)
-      if (snapshot.holds > 0) await this.#release(job, `${this.#of(id)}@${snapshot.name}`);
-    await this.#zfs.change("destroy", "-r", this.#of(id));
+    await this.#zfs.change("destroy", this.#of(id));
   }
 
   async setAside(id: VolumeId, wallMs: number): Promise<string> {
-    const time = new Date(wallMs).toISOString().slice(0, 19).replaceAll(/[-:]/g, "");
-    const kept = `${this.#dataset}/kept-${volumeName(id)}-${time}Z`;
+    const kept = keptOf(this.#dataset, id, wallMs);
     await this.#volumes.deactivate(id);
     await this.#zfs.change("rename", this.#of(id), kept);
     return kept;
   }
 
+  failure(error: QuorateError): QuorateError {
+    return zfsFailure(error);
+  }
+
+  async #inspect(id: VolumeId): Promise<VolumeState> {
+    const [state] = await this.#volumes.inspect([id]);
+    return state ?? { id, exists: false, snapshots: [] };
+  }
+
   async #hold(job: JobId, snapshot: string): Promise<void> {
-    await this.#tolerate(this.#zfs.change("hold", holdTag(job), snapshot), "tag already exists");
+    await unless("tag already exists", this.#zfs.change("hold", holdTag(job), snapshot));
   }
 
   async #release(job: JobId, snapshot: string): Promise<void> {
-    await this.#tolerate(this.#zfs.change("release", holdTag(job), snapshot), "no such tag");
-  }
-
-  async #tolerate(change: Promise<void>, message: string): Promise<void> {
-    try {
-      await change;
-    } catch (error) {
-      if (!classify(error).message.includes(message)) throw error;
-    }
+    await unless("no such tag", this.#zfs.change("release", holdTag(job), snapshot));
   }
 
   #of(id: VolumeId): string {
-    return `${this.#dataset}/${volumeName(id)}`;
+    return datasetOf(this.#dataset, id);
   }
 
   #staged(id: VolumeId): string {
-    return `${this.#dataset}/${STAGING}/${volumeName(id)}`;
+    return stagedOf(this.#dataset, id);
   }
 }
 
@@ -216,14 +192,29 @@ function holdTag(job: JobId): string {
   return `quorate:${job}`;
 }
 
-function checkedSnapshot(name: string, job: JobId): string {
-  if (snapshotJob(name) !== job)
-    throw new QuorateError("user", "NotOurs", `snapshot ${JSON.stringify(name)} is not one of replication job ${job}`);
-  return name;
+/** The job that made a snapshot; one that no replication job of this guest made is refused. */
+function checkedMaker(id: VolumeId, name: string): JobId {
+  const maker = snapshotJob(name);
+  if (maker === undefined || jobVmid(maker) !== id.vmid) {
+    throw notOurs(`snapshot ${JSON.stringify(name)} was not made by a replication job of guest ${id.vmid}`);
+  }
+  return maker;
 }
 
-function checkedBase(name: string): string {
-  if (!/^[\w.:-]+$/.test(name))
-    throw new QuorateError("user", "InvalidName", `${JSON.stringify(name)} is no name of a snapshot`);
-  return name;
+function checkedSnapshot(name: string): string {
+  if (/^[\w.:-]{1,200}$/.test(name)) return name;
+  throw new QuorateError("user", "InvalidName", `${JSON.stringify(name)} is no name of a snapshot`);
+}
+
+/** Waits for the change; what it was to achieve may be so already, which ZFS calls a failure. */
+async function unless(already: string, change: Promise<void>): Promise<void> {
+  try {
+    await change;
+  } catch (error) {
+    if (!classify(error).message.includes(already)) throw error;
+  }
+}
+
+function notOurs(message: string): QuorateError {
+  return new QuorateError("user", "NotOurs", message);
 }

@@ -4,6 +4,7 @@ import { DISK_FILE, ensureDiskFile, fileSize, isWritable } from "./disk-file.ts"
 import { type VolumeId, volumeName } from "./names.ts";
 import type { ReplicationStorage, Snapshot, StorageConfig, StorageDriver, VolumeState } from "./types.ts";
 import { type Properties, REPLICA_PROPERTY, ZfsCli } from "./zfs-cli.ts";
+import { datasetOf } from "./zfs-names.ts";
 import { ZfsReplication } from "./zfs-replication.ts";
 
 /**
@@ -133,7 +134,7 @@ export class ZfsStorage implements StorageDriver {
   }
 
   #of(id: VolumeId): string {
-    return `${this.#dataset}/${volumeName(id)}`;
+    return datasetOf(this.#dataset, id);
   }
 }
 

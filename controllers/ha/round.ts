@@ -74,17 +74,15 @@ export class Round {
     return this.view.nodes[node]?.member === true && (state === "Online" || state === "Maintenance");
   }
 
-  /** The node has been away so long, or so certainly, that its services must be fenced. */
+  /** The node has been away so long, or so certainly, that its services must be fenced. Never on a mere absence from the view. */
   isLost(node: string): boolean {
     const record = this.nodes.get(node);
-    if (!record) return !this.reference || true;
-    if (record.state === "Fence") return true;
     const view = this.view.nodes[node];
-    if (view?.lease === "crm" && !this.reference) return true;
-    if (view?.member === true) return false;
-    const away = this.now - record.lastOnline >= this.parameters.fenceDelay;
+    if (!record || !view) return false;
+    if (record.state === "Fence") return true;
+    const away = !view.member && this.now - record.lastOnline >= this.parameters.fenceDelay;
     if (this.reference) return away;
-    return view === undefined || view.fence.proven || (view.hardwareFencing && away && this.parameters.fenceDelay > 0);
+    return view.lease === "crm" || (!view.member && view.fence.proven) || (view.hardwareFencing && away);
   }
 
   adopt(id: string, record: Omit<ServiceRecord, "command" | "since" | "triedNodes" | "relocations">): void {

@@ -73,7 +73,7 @@ function chooseNamed({ resolved, current }: LinkQuestion, name: string, place: s
 export function isInside(address: string, network: string): boolean {
   const parsed = ipaddr.parse(address);
   const [base, bits] = ipaddr.parseCIDR(network);
-  return parsed.kind() === base.kind() && parsed.match([base, bits] as never);
+  return parsed.kind() === base.kind() && parsed.match(base, bits);
 }
 
 export function addressFamily(address: string): "ipv4" | "ipv6" {

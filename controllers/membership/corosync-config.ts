@@ -100,8 +100,7 @@ export function neededVotes(config: CorosyncConfig): number {
   return Math.floor((config.expectedVotes ?? totalVotes(config)) / 2) + 1;
 }
 
-/** Whether these nodes alone, without a QDevice, have the majority. */
-export function isQuorate(config: CorosyncConfig, present: (node: ConfigNode) => boolean): boolean {
-  const votes = config.nodes.reduce((sum, node) => sum + (present(node) ? node.votes : 0), 0);
-  return votes >= neededVotes(config);
+/** Votes of the nodes that are there, without the QDevice. */
+export function presentVotes(config: CorosyncConfig, present: (node: ConfigNode) => boolean): number {
+  return config.nodes.reduce((sum, node) => sum + (present(node) ? node.votes : 0), 0);
 }

@@ -18,7 +18,6 @@ export function renderCorosync(config: CorosyncConfig, version: number): string 
     ["cluster_name", word(config.clusterName)],
     ["config_version", version],
     ["transport", "knet"],
-    ["ip_version", "ipv4-6"],
     ["link_mode", "passive"],
     ["crypto_cipher", config.cipher],
     ["crypto_hash", config.hash],

@@ -119,7 +119,7 @@ describe("the container image", { skip }, () => {
     const socket = join(folder, "containerd.sock");
     const config = join(folder, "containerd.toml");
     const lines = [
-      "version = 4",
+      "version = 3",
       `root = "${folder}/containerd"`,
       `state = "${folder}/state"`,
       'disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime"]',
@@ -128,10 +128,15 @@ describe("the container image", { skip }, () => {
     ];
     writeFileSync(config, `${lines.join("\n")}\n`);
     const daemon = spawn(containerd, ["--config", config, "--log-level", "error"], {
-      stdio: ["ignore", "ignore", "inherit"],
+      stdio: ["ignore", "ignore", "pipe"],
+    });
+    let said = "";
+    daemon.stderr.on("data", (chunk) => {
+      said += chunk;
     });
     try {
       for (const deadline = Date.now() + 20_000; !existsSync(socket) && Date.now() < deadline; ) await delay(50);
+      assert.ok(existsSync(socket), `containerd does not come up: ${said}`);
       const run = (...args: string[]) =>
         execFileSync(ctr, ["--address", socket, "--namespace", "k8s.io", "images", ...args], { encoding: "utf8" });
       run("import", "--no-unpack", image.archive);

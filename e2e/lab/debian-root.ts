@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { existsSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, globSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { QuorateError } from "../../errors.ts";
 import { cacheFolder, type Progress, withLock } from "../tools/index.ts";
@@ -18,10 +18,14 @@ const PACKAGES = [
   ...["socat", "openssl", "zstd"],
 ];
 
+/** Installed, but started by nobody unless told so: making them a cluster is Quorate's business. */
+const DISABLED = ["corosync.service", "corosync-qnetd.service", "corosync-qdevice.service"];
+const REMOVED = ["etc/corosync/corosync.conf"];
+
 const LEFT_OUT = ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*"];
 
 /** Everything that decides what the root holds: a change of it makes another root. */
-const RECIPE = { version: 1, suite: SUITE, packages: PACKAGES, leftOut: LEFT_OUT };
+const RECIPE = { suite: SUITE, packages: PACKAGES, leftOut: LEFT_OUT, disabled: DISABLED, removed: REMOVED };
 
 /**
  * The folder of a whole Debian with everything a host needs, as a read-only lower layer for the hosts' overlays.
@@ -53,8 +57,8 @@ async function build(folder: string, progress: Progress): Promise<void> {
   const options = [
     "--mode=root",
     "--variant=minbase",
-    "--aptopt=APT::Install-Recommends \"false\"",
-    "--aptopt=Acquire::Languages \"none\"",
+    '--aptopt=APT::Install-Recommends "false"',
+    '--aptopt=Acquire::Languages "none"',
     "--dpkgopt=force-unsafe-io",
     ...LEFT_OUT.map((path) => `--dpkgopt=path-exclude=${path}`),
     `--include=${PACKAGES.join(",")}`,
@@ -69,6 +73,10 @@ async function build(folder: string, progress: Progress): Promise<void> {
       cause: error,
     });
   }
+  for (const unit of DISABLED) {
+    for (const link of globSync(`etc/systemd/system/*.wants/${unit}`, { cwd: folder })) rmSync(join(folder, link));
+  }
+  for (const file of REMOVED) rmSync(join(folder, file));
   // An empty file: each host has its own identity. A missing one would make systemd take this for a first boot.
   writeFileSync(join(folder, "etc/machine-id"), "");
   writeFileSync(join(folder, "etc/fstab"), "");
@@ -84,7 +92,9 @@ async function aptSources(): Promise<string[]> {
   const own = stdout
     .split("\n")
     .map((line) => line.split("\t"))
-    .filter(([origin, , release, component]) => origin === "Debian" && release?.startsWith(SUITE) && component === "main")
+    .filter(
+      ([origin, , release, component]) => origin === "Debian" && release?.startsWith(SUITE) && component === "main",
+    )
     .map(([, uri, release]) => `deb ${uri} ${release} main`);
   return own.length > 0 ? [...new Set(own)] : [`deb ${DEFAULT_MIRROR} ${SUITE} main`];
 }

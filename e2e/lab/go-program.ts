@@ -14,7 +14,9 @@ import { run } from "./run.ts";
 export async function ensureGoProgram(folder: "watchdog" | "witness", progress: Progress): Promise<string> {
   const sources = join(import.meta.dirname, folder);
   const hash = createHash("sha256");
-  for (const name of readdirSync(sources).filter((name) => !name.endsWith("_test.go")).sort()) {
+  for (const name of readdirSync(sources)
+    .filter((name) => !name.endsWith("_test.go"))
+    .sort()) {
     hash.update(`${name}\n`).update(readFileSync(join(sources, name)));
   }
   const program = join(cacheFolder("lab-programs"), `${folder}-${hash.digest("hex").slice(0, 12)}`, folder);
@@ -28,7 +30,11 @@ export async function ensureGoProgram(folder: "watchdog" | "witness", progress: 
     try {
       const settings = ["-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags=-s -w"];
       const env = { CGO_ENABLED: "0", GOFLAGS: "", GOWORK: "off" };
-      await run([goToolchain(), "build", ...settings, "-o", unfinished, "."], { cwd: sources, env, timeoutMs: 300_000 });
+      await run([goToolchain(), "build", ...settings, "-o", unfinished, "."], {
+        cwd: sources,
+        env,
+        timeoutMs: 300_000,
+      });
       renameSync(unfinished, program);
     } finally {
       rmSync(unfinished, { force: true });
@@ -40,6 +46,7 @@ export async function ensureGoProgram(folder: "watchdog" | "witness", progress: 
 function goToolchain(): string {
   const folders = [...(process.env.PATH ?? "").split(delimiter).filter(Boolean), "/usr/local/go/bin"];
   const go = folders.map((folder) => join(folder, "go")).find((path) => existsSync(path));
-  if (go === undefined) throw new QuorateError("environment", "ToolMissing", "no Go toolchain in PATH; install Go 1.26");
+  if (go === undefined)
+    throw new QuorateError("environment", "ToolMissing", "no Go toolchain in PATH; install Go 1.26");
   return go;
 }

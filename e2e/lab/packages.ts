@@ -11,6 +11,7 @@ const PACKAGES = [
   "iproute2",
   "nftables",
   "kmod",
+  "lz4",
   "xz-utils",
   "zstd",
   "cpio",

@@ -1,4 +1,4 @@
-import { execa } from "execa";
+import { execa, type Options } from "execa";
 import { QuorateError } from "../../errors.ts";
 
 export interface RunOptions {
@@ -11,6 +11,10 @@ export interface RunOptions {
   /** More environment. */
   env?: Record<string, string>;
   cwd?: string;
+  /** An open file that is read as standard input. */
+  inputFile?: number;
+  /** An open file that gets the standard output; the result's `stdout` is empty then. */
+  output?: number;
   /** Called with each line the command prints, on standard output or error. */
   onLine?: (line: string) => void;
 }
@@ -32,31 +36,42 @@ export type CommandPrefix = readonly string[];
 export async function run(command: readonly string[], options: RunOptions = {}): Promise<RunResult> {
   const [program = "", ...args] = command;
   const timeout = options.timeoutMs ?? 30_000;
-  const child = execa(program, args, {
-    reject: false,
-    timeout,
-    killSignal: "SIGKILL",
-    stripFinalNewline: false,
-    maxBuffer: 64 << 20,
-    all: true,
-    ...(options.input === undefined ? { stdin: "ignore" } : { input: options.input }),
-    ...(options.env && { env: options.env }),
-    ...(options.cwd && { cwd: options.cwd }),
-  });
+  const child = execa(program, args, settings(options, timeout));
   if (options.onLine) void tellLines(child.iterable({ from: "all" }), options.onLine);
   const result = await child;
   const shown = command.join(" ").slice(0, 300);
   if (result.code === "ENOENT") {
     throw new QuorateError("environment", "ToolMissing", `${program} is not installed or not in PATH`);
   }
-  if (result.timedOut) throw new QuorateError("environment", "CommandTimedOut", `${shown}: no end within ${timeout} ms`);
+  if (result.timedOut)
+    throw new QuorateError("environment", "CommandTimedOut", `${shown}: no end within ${timeout} ms`);
   const exitCode = result.exitCode ?? 128;
   if (!(options.exitCodes ?? [0]).includes(exitCode)) {
     const how = result.signal === undefined ? `exit code ${exitCode}` : `ended by ${result.signal}`;
-    const said = lastLines(result.all || result.shortMessage || "", 8);
+    const said = lastLines(text(result.all) || result.shortMessage || "", 8);
     throw new QuorateError("environment", "CommandFailed", `${shown}: ${how}: ${said}`);
   }
-  return { stdout: result.stdout, stderr: result.stderr, exitCode };
+  return { stdout: text(result.stdout), stderr: text(result.stderr), exitCode };
+}
+
+function settings(options: RunOptions, timeout: number): Options {
+  return {
+    reject: false,
+    timeout,
+    killSignal: "SIGKILL",
+    stripFinalNewline: false,
+    maxBuffer: 64 << 20,
+    all: options.output === undefined,
+    stdin: options.input === undefined ? (options.inputFile ?? "ignore") : "pipe",
+    stdout: options.output ?? "pipe",
+    ...(options.input !== undefined && { input: options.input }),
+    ...(options.env && { env: options.env }),
+    ...(options.cwd && { cwd: options.cwd }),
+  };
+}
+
+function text(output: unknown): string {
+  return typeof output === "string" ? output : "";
 }
 
 /** The last lines of a text, in one string. */

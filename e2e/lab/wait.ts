@@ -34,7 +34,11 @@ export async function waitFor<T>(
     }
     if (clock.elapsedMs() - started >= deadlineMs) {
       const because = lastError === undefined ? "" : `; the last look failed: ${lastError}`;
-      throw new QuorateError("environment", "DeadlineExceeded", `waited ${deadlineMs} ms in vain for ${what}${because}`);
+      throw new QuorateError(
+        "environment",
+        "DeadlineExceeded",
+        `waited ${deadlineMs} ms in vain for ${what}${because}`,
+      );
     }
     await clock.sleep(options.intervalMs ?? 100);
   }

@@ -57,7 +57,8 @@ export async function makeRing(options: { tokenMilliseconds: number }): Promise<
   return {
     nodes,
     authkey,
-    config: (version, ids, extra = "") => ringConfig(version, ids, `token: ${options.tokenMilliseconds}\n  ${extra}`),
+    config: (version, ids, extra = "") =>
+      ringConfig(version, ids, `token: ${options.tokenMilliseconds}\n  token_coefficient: 125\n  ${extra}`),
     async addNode() {
       const { node, end } = await makeNode(nodes.length + 1, fabric.pid, authkey);
       nodes.push(node);

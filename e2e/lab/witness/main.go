@@ -3,6 +3,8 @@
 //   - /data/ticks counts seconds of life, synced to the disk each second: how old is the data of a copy?
 //   - /dev/vdb, where there is one, is a disk that all hosts share: did this guest ever run twice at once?
 //   - the power button (ACPI) shuts the guest down in order.
+//
+// Called as "witness grow" it lets the root file system fill its disk and ends.
 package main
 
 import (
@@ -14,6 +16,10 @@ import (
 var console = os.Stdout
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "grow" {
+		growRoot()
+		return
+	}
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		boot = []byte("unknown")

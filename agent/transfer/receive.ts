@@ -1,0 +1,95 @@
+import { once } from "node:events";
+import type { Writable } from "node:stream";
+import { QuorateError } from "../../errors.ts";
+import type { Host } from "../host/index.ts";
+import type { ReplicationStorage } from "../storage/index.ts";
+import { childFailure, watchChild, withinStall } from "./child.ts";
+import type { Connection } from "./connection.ts";
+import { connectionLost } from "./frames.ts";
+import { type ReceiveRequest, SILENCE_MS } from "./protocol.ts";
+
+export interface ReceiveParts {
+  readonly host: Host;
+  readonly storage: ReplicationStorage;
+  readonly connection: Connection;
+  readonly request: ReceiveRequest;
+  /** Aborts the receive: the server closes, or the guest is about to be started here. */
+  readonly signal: AbortSignal;
+  /** Asked again before what was received takes effect. Throws when it must not. */
+  readonly admit: () => Promise<void>;
+}
+
+/**
+ * Receives one stream into the storage. Returns the number of its bytes once the snapshot is there, whole and under its
+ * final name. On any other end the receiving command is dead and nothing of the stream remains visible.
+ */
+export async function receiveStream({
+  host,
+  storage,
+  connection,
+  request,
+  signal,
+  admit,
+}: ReceiveParts): Promise<number> {
+  const { volume, job, toGuid } = request;
+  const kind = request.fromGuid === undefined ? "full" : "incremental";
+  const { command, args } = await storage.beginReceive(volume, kind);
+  signal.throwIfAborted();
+  const child = host.spawn(command, args, { stdio: ["pipe", "ignore", "pipe"] });
+  const { ended, kill } = watchChild(child);
+  const stopped = new AbortController();
+  const onAbort = () => connection.destroy();
+  signal.addEventListener("abort", onAbort, { once: true });
+  const stopAlive = connection.keepAlive();
+  try {
+    await connection.send({ ok: true, result: "ready" });
+    const failed = ended.then((end): never => {
+      throw storage.failure(childFailure(`receiving ${volume.volume}`, end));
+    });
+    failed.catch(() => {});
+    // A command that reads no more has a reason, and tells it at its end.
+    const copied = copy(connection, child.stdin, stopped.signal).catch((error: unknown) => {
+      if (error instanceof QuorateError) throw error;
+      return withinStall("ending", failed);
+    });
+    const bytes = await Promise.race([copied, failed]);
+    child.stdin?.end();
+    const end = await withinStall("writing the end of the stream", ended);
+    if (end.code !== 0) throw storage.failure(childFailure(`receiving ${volume.volume}`, end));
+    await admit();
+    await storage.finishReceive(volume, kind, job, toGuid);
+    return bytes;
+  } catch (error) {
+    stopped.abort();
+    await kill();
+    if (kind === "full") await storage.discardPartial(volume).catch(() => {});
+    throw signal.aborted ? aborted(signal) : error;
+  } finally {
+    stopAlive();
+    signal.removeEventListener("abort", onAbort);
+  }
+}
+
+/** From the connection to the command, until the end of the stream was announced. */
+async function copy(connection: Connection, sink: Writable | null, stopped: AbortSignal): Promise<number> {
+  if (sink === null) throw new QuorateError("bug", "InternalError", "the receiving command has no standard input");
+  for (let bytes = 0; ; ) {
+    const frame = await connection.reader.next(SILENCE_MS);
+    stopped.throwIfAborted();
+    if (frame.type === "end") return bytes;
+    if (frame.type === "message") throw connectionLost(`the sender gave up: ${reasonIn(frame.value)}`);
+    bytes += frame.bytes.length;
+    if (!sink.write(frame.bytes)) await withinStall("taking the stream", once(sink, "drain", { signal: stopped }));
+  }
+}
+
+function reasonIn(value: unknown): string {
+  const message = typeof value === "object" && value !== null && "message" in value ? value.message : undefined;
+  return typeof message === "string" ? message : "no reason given";
+}
+
+function aborted(signal: AbortSignal): unknown {
+  return signal.reason instanceof QuorateError
+    ? signal.reason
+    : new QuorateError("transient", "Aborted", "the receive was aborted");
+}

@@ -1,0 +1,209 @@
+import { createServer, type TLSSocket } from "node:tls";
+import { classify, QuorateError } from "../../errors.ts";
+import type { Logger } from "../../log.ts";
+import type { Host } from "../host/index.ts";
+import type { ReplicationStorage, StorageDriver, VolumeRef } from "../storage/index.ts";
+import { volumeName } from "../storage/index.ts";
+import { Connection } from "./connection.ts";
+import { peerNode, TLS_VERSION, type TlsIdentity } from "./identity.ts";
+import { parseRequest, type Request, refusal } from "./protocol.ts";
+import { receiveStream } from "./receive.ts";
+
+const REQUEST_WITHIN_MS = 10_000;
+const FINISH_WITHIN_MS = 5_000;
+
+/** Whether a peer may change this node's copy of a guest. */
+export type Verdict =
+  | { readonly allowed: true }
+  | { readonly allowed: false; readonly reason: string; readonly message: string };
+
+export interface TransferServerOptions {
+  readonly host: Host;
+  /** The storages of the cluster that this node has, by name; nothing else can be reached by a peer. */
+  readonly storage: (name: string) => StorageDriver | undefined;
+  readonly identity: TlsIdentity;
+  readonly listen: { readonly address: string; readonly port: number };
+  /** Whether a node of this name belongs to the cluster now. */
+  readonly isMember: (node: string) => boolean | Promise<boolean>;
+  /**
+   * Asked before every change, and once more before a received volume takes effect. Must allow only when this node
+   * neither owns nor runs the guest and `from` owns it. A throw is a refusal.
+   */
+  readonly mayReceive: (vmid: number, from: string) => Promise<Verdict>;
+  readonly log: Logger;
+}
+
+export interface TransferServer {
+  readonly port: number;
+  /** For new connections: certificates that were renewed. */
+  setIdentity(identity: TlsIdentity): void;
+  /** Ends every receive of this guest and waits until its command is dead. To be called before the guest is started here. */
+  abortReceives(vmid: number): Promise<void>;
+  close(): Promise<void>;
+}
+
+interface Receive {
+  readonly vmid: number;
+  readonly abort: AbortController;
+  readonly done: Promise<void>;
+}
+
+/** Serves the volumes of this node to the other nodes of its cluster, over TLS with certificates on both sides. */
+export async function startTransferServer(options: TransferServerOptions): Promise<TransferServer> {
+  const receives = new Map<string, Receive>();
+  const open = new Set<TLSSocket>();
+  const server = createServer({ ...options.identity, ...TLS_VERSION, requestCert: true, rejectUnauthorized: true });
+  server.on("tlsClientError", (error, socket) => {
+    options.log.warn({ peer: socket.remoteAddress, reason: error.message }, "refused a connection");
+  });
+  server.on("secureConnection", (socket) => {
+    open.add(socket);
+    socket.once("close", () => open.delete(socket));
+    socket.setKeepAlive(true, 10_000);
+    serve(socket, options, receives).catch((error: unknown) => {
+      options.log.error({ err: error }, "a transfer connection failed");
+      socket.destroy();
+    });
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen({ host: options.listen.address, port: options.listen.port }, () => resolve());
+  });
+  const address = server.address();
+  const abort = async (chosen: Receive[]) => {
+    for (const receive of chosen) receive.abort.abort();
+    await Promise.all(chosen.map((receive) => receive.done));
+  };
+  return {
+    port: typeof address === "object" && address !== null ? address.port : options.listen.port,
+    setIdentity: (identity) => server.setSecureContext({ ...identity, ...TLS_VERSION }),
+    abortReceives: (vmid) => abort([...receives.values()].filter((receive) => receive.vmid === vmid)),
+    close: async () => {
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      await abort([...receives.values()]);
+      for (const socket of open) socket.destroy();
+      await closed;
+    },
+  };
+}
+
+async function serve(socket: TLSSocket, options: TransferServerOptions, receives: Map<string, Receive>): Promise<void> {
+  const connection = new Connection(socket);
+  try {
+    const peer = peerNode(socket);
+    if (!(await options.isMember(peer))) {
+      throw new QuorateError("environment", "NotAMember", `node "${peer}" is not a member of this cluster`);
+    }
+    const first = await connection.reader.next(REQUEST_WITHIN_MS);
+    const request = parseRequest(first.type === "message" ? first.value : undefined);
+    const result = await answer(request, peer, connection, options, receives);
+    await connection.send({ ok: true, result });
+  } catch (error) {
+    const { reason, message } = classify(error);
+    options.log.warn({ peer: socket.remoteAddress, reason, message }, "a transfer request failed");
+    await connection.send(refusal(error)).catch(() => {});
+  }
+  await connection.finish(FINISH_WITHIN_MS);
+}
+
+async function answer(
+  request: Request,
+  peer: string,
+  connection: Connection,
+  options: TransferServerOptions,
+  receives: Map<string, Receive>,
+): Promise<unknown> {
+  if (request.op === "ping") return "pong";
+  if (request.op === "list-snapshots") return listSnapshots(request.volumes, options);
+
+  const { volume, job } = request;
+  const storage = replicationOf(volume, options);
+  const admit = () => requireAllowed(options, volume.vmid, peer);
+  await admit();
+  switch (request.op) {
+    case "receive":
+      return exclusively(volume, receives, (signal) =>
+        receiveStream({ host: options.host, storage, connection, request, signal, admit }),
+      );
+    case "destroy-snapshots":
+      return storage.destroySnapshots(volume, job, request.snapshots);
+    case "roll-back":
+      return exclusively(volume, receives, () => storage.rollback(volume, job, request.snapshot));
+    case "destroy-replica":
+      return exclusively(volume, receives, () => storage.destroyReplica(volume, job));
+  }
+}
+
+/** In the order of the request; one command for each storage. */
+async function listSnapshots(volumes: readonly VolumeRef[], options: TransferServerOptions): Promise<unknown> {
+  const byStorage = Map.groupBy(volumes, ({ storage }) => storage);
+  const states = await Promise.all(
+    [...byStorage.values()].map((group) => {
+      const [first] = group;
+      return first === undefined ? [] : storageOf(first, options).inspect(group);
+    }),
+  );
+  const found = new Map(
+    [...byStorage.values()].flatMap((group, g) => group.map((ref, i) => [ref, states[g]?.[i]] as const)),
+  );
+  return volumes.map((volume) => found.get(volume));
+}
+
+/** One change of a volume at a time. A second one is told to come again: it does not queue behind a long stream. */
+async function exclusively<T>(
+  volume: VolumeRef,
+  receives: Map<string, Receive>,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const key = `${volume.storage}/${volumeName(volume)}`;
+  if (receives.has(key)) throw new QuorateError("transient", "Locked", `${key} is being received already`);
+  const abort = new AbortController();
+  const running = work(abort.signal);
+  const done = running.then(
+    () => {},
+    () => {},
+  );
+  receives.set(key, { vmid: volume.vmid, abort, done });
+  try {
+    return await running;
+  } finally {
+    receives.delete(key);
+  }
+}
+
+/** Deny by default: also when the question could not be answered. */
+async function requireAllowed({ mayReceive }: TransferServerOptions, vmid: number, peer: string): Promise<void> {
+  const verdict = await mayReceive(vmid, peer).catch(
+    (error: unknown): Verdict => ({
+      allowed: false,
+      reason: "NotAllowed",
+      message: `could not be decided: ${classify(error).message}`,
+    }),
+  );
+  if (verdict.allowed) return;
+  throw new QuorateError(
+    "environment",
+    verdict.reason,
+    `node "${peer}" may not change guest ${vmid} here: ${verdict.message}`,
+  );
+}
+
+function replicationOf(volume: VolumeRef, options: TransferServerOptions): ReplicationStorage {
+  const { replication, type } = storageOf(volume, options);
+  if (replication !== undefined) return replication;
+  throw new QuorateError(
+    "user",
+    "StorageNotReplicable",
+    `storage "${volume.storage}" is a ${type}, which cannot be replicated`,
+  );
+}
+
+function storageOf(volume: VolumeRef, { storage }: TransferServerOptions): StorageDriver {
+  const driver = storage(volume.storage);
+  if (driver !== undefined) return driver;
+  throw new QuorateError(
+    "environment",
+    "StorageMissing",
+    `storage "${volume.storage}" is not on this node; a storage is replicated to the one of the same name`,
+  );
+}

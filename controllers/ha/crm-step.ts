@@ -1,0 +1,106 @@
+/**
+ * One step of the CRM, pure: no clock, no I/O, no randomness. Nodes, adopted and dropped services, usage and rules, requests,
+ * balancing, then the services again and again until nothing changes: Fence -> Recovery -> Started can be one step.
+ *
+ * Order contract: see CrmEffect. A lease that `takeLease` took is seen in the view of the next step (`sameRound`), never assumed.
+ */
+import { takeRequests } from "./commands.ts";
+import { servicesSuspended, updateDisarm } from "./disarm.ts";
+import { fenceNodes, forgetNodes, releaseLeases, updateNodes } from "./nodes.ts";
+import { rebalance } from "./rebalance.ts";
+import { Round } from "./round.ts";
+import { compileRules } from "./rules.ts";
+import { stepService } from "./services.ts";
+import type { CrmParameters, CrmState, CrmStepResult, CrmView, Milliseconds, NodeRecord, ServiceRecord } from "./types.ts";
+
+export const DEFAULT_CRM_PARAMETERS: CrmParameters = {
+  behaviour: "default",
+  fenceDelay: 0,
+  idleRounds: 900,
+  forgetNodeAfter: 3_600_000,
+  moveRetryDelay: 10_000,
+};
+
+/** What a leader begins with: records rebuilt from objects, every volatile clock starting at `now`. */
+export function initialCrmState(
+  services: Readonly<Record<string, ServiceRecord>>,
+  nodes: Readonly<Record<string, NodeRecord["state"]>>,
+  now: Milliseconds,
+  disarm?: CrmState["disarm"],
+): CrmState {
+  return {
+    services,
+    nodes: Object.fromEntries(Object.entries(nodes).map(([name, state]) => [name, { state, lastOnline: now }])),
+    ...(disarm === undefined ? {} : { disarm }),
+    commandCount: 0,
+    imbalancedRounds: 0,
+    idleRounds: 0,
+    goneSince: {},
+  };
+}
+
+/** A service's state can change this often in one step before it is taken for a loop of ours. */
+const PASSES = 16;
+
+export function crmStep(state: CrmState, view: CrmView, now: Milliseconds, parameters: CrmParameters): CrmStepResult {
+  const rules = compileRules(view.rules, Object.keys(view.nodes).length, view.groups, groupsOf(view));
+  const round = new Round(state, view, rules.compiled, parameters, now);
+  if (!view.quorate) return { state, effects: [], events: [], droppedRules: rules.dropped, idle: false };
+
+  updateNodes(round);
+  adoptAndDrop(round);
+  round.recount();
+  if (!view.sameRound) takeRequests(round, view.requests);
+  updateDisarm(round);
+  round.recount();
+  if (!view.sameRound) rebalance(round);
+  if (!servicesSuspended(round)) stepServices(round);
+  releaseLeases(round);
+
+  const idleRounds = round.services.size > 0 ? 0 : view.sameRound ? state.idleRounds : state.idleRounds + 1;
+  const idle = idleRounds > parameters.idleRounds;
+  if (idle && !view.sameRound) round.event("role.idle", "cluster", undefined, { rounds: parameters.idleRounds });
+  const finished = round.finish(idleRounds, forgetNodes(round, state.goneSince));
+  return { ...finished, events: round.events, droppedRules: rules.dropped, idle };
+}
+
+function adoptAndDrop(round: Round): void {
+  for (const id of Object.keys(round.view.services).sort()) {
+    const view = round.view.services[id];
+    if (!view || view.requested === "Ignored" || round.services.has(id)) continue;
+    round.event("service.adopt", "service", id, { node: view.owner });
+    round.adopt(id, { node: view.owner, state: view.requested === "Started" ? "RequestStart" : "RequestStop" });
+  }
+  for (const id of round.serviceIds()) {
+    const view = round.view.services[id];
+    if (!view) round.drop(id, "deleted");
+    else if (view.requested === "Ignored") round.drop(id, "ignored");
+  }
+}
+
+function stepServices(round: Round): void {
+  for (let pass = 0; pass < PASSES; pass += 1) {
+    let changed = false;
+    for (const id of round.serviceIds()) {
+      const before = round.services.get(id)?.state;
+      stepOne(round, id);
+      if (round.services.get(id)?.state !== before) changed = true;
+    }
+    if (!changed && !fenceNodes(round)) return;
+  }
+}
+
+/** One failing service must not keep the others from being recovered. */
+function stepOne(round: Round, id: string): void {
+  try {
+    stepService(round, id);
+  } catch (thrown) {
+    round.event("service.skipped", "service", id, { error: thrown instanceof Error ? thrown.message : String(thrown) });
+  }
+}
+
+function groupsOf(view: CrmView): Map<string, string> {
+  const groups = new Map<string, string>();
+  for (const [id, service] of Object.entries(view.services)) if (service.group !== undefined) groups.set(id, service.group);
+  return groups;
+}

@@ -1,0 +1,95 @@
+/**
+ * Where a service shall be: a chain of small rules, each of which narrows the candidates or decides. The order is the policy.
+ */
+import type { Round } from "./round.ts";
+import { countedNodes } from "./usage.ts";
+import type { ServiceRecord } from "./types.ts";
+
+/**
+ * stay: it runs, move it only where a rule wants it. start: it is about to start, the best place may be another. recover: its node
+ * is fenced. retry: it did not start where it is.
+ */
+export type Purpose = "stay" | "start" | "recover" | "retry";
+
+export interface Placement {
+  readonly node: string | undefined;
+  /** The rule that decided, for people. */
+  readonly reason: string;
+}
+
+/** @returns the node for the service, or none with the reason when no online node may have it. */
+export function place(round: Round, id: string, record: ServiceRecord, purpose: Purpose): Placement {
+  const current = record.node;
+  const classes = onlineClasses(round, id);
+  let candidates = classes[0]?.nodes ?? [];
+  if (candidates.length === 0) return { node: undefined, reason: "NoAllowedNodeOnline" };
+
+  if (purpose === "stay" && !mayFailBack(round, id) && classes.some((entry) => entry.nodes.includes(current))) {
+    return { node: current, reason: "FailbackOff" };
+  }
+  if (purpose === "retry") {
+    const untried = candidates.filter((node) => !record.triedNodes.includes(node));
+    if (untried.length === 0) return { node: current, reason: "AllNodesTried" };
+    candidates = untried;
+  }
+  candidates = keepApart(round, id, candidates);
+  if (candidates.length === 0) return { node: undefined, reason: "MustStayApart" };
+  candidates = keepTogether(round, id, candidates);
+  if (purpose !== "retry" && record.home !== undefined && candidates.includes(record.home)) {
+    return { node: record.home, reason: "HomeAfterMaintenance" };
+  }
+  if (purpose === "stay" && candidates.includes(current)) return { node: current, reason: "AllowedHere" };
+  return { node: round.usage.best(id, candidates), reason: "LeastLoaded" };
+}
+
+export interface PriorityClass {
+  readonly priority: number;
+  readonly nodes: readonly string[];
+}
+
+/** The placeable nodes a service may use, by priority, the best class first. Empty classes are left out. */
+export function onlineClasses(round: Round, id: string): PriorityClass[] {
+  const preference = round.rules.preference.get(id);
+  if (!preference) return round.placeable.length === 0 ? [] : [{ priority: 0, nodes: round.placeable }];
+  const classes = new Map<number, string[]>();
+  for (const node of round.placeable) {
+    const priority = preference.nodes[node] ?? (preference.strict ? undefined : -1);
+    if (priority === undefined) continue;
+    const nodes = classes.get(priority);
+    if (nodes) nodes.push(node);
+    else classes.set(priority, [node]);
+  }
+  return [...classes].map(([priority, nodes]) => ({ priority, nodes })).sort((a, b) => b.priority - a.priority);
+}
+
+/** Without the nodes on which a service it must be apart from is, is leaving, or is arriving. */
+export function keepApart(round: Round, id: string, candidates: readonly string[]): readonly string[] {
+  const partners = round.rules.apart.get(id);
+  if (!partners) return candidates;
+  const taken = new Set(partners.flatMap((partner) => placesOf(round, partner)));
+  return taken.size === 0 ? candidates : candidates.filter((node) => !taken.has(node));
+}
+
+/** Only the node that has most of those it must be with, where they are going while they move; equal ones by name. */
+function keepTogether(round: Round, id: string, candidates: readonly string[]): readonly string[] {
+  const partners = round.rules.together.get(id);
+  if (!partners) return candidates;
+  const count = new Map<string, number>();
+  for (const partner of partners) {
+    const node = placesOf(round, partner).at(-1);
+    if (node !== undefined && candidates.includes(node)) count.set(node, (count.get(node) ?? 0) + 1);
+  }
+  const most = Math.max(0, ...count.values());
+  const best = [...count].filter(([, n]) => n === most).map(([node]) => node).sort()[0];
+  return best === undefined ? candidates : [best];
+}
+
+/** Source first, then the target while it moves; nothing while it has no place. */
+export function placesOf(round: Round, id: string): readonly string[] {
+  const record = round.services.get(id);
+  return record ? countedNodes(record) : [];
+}
+
+function mayFailBack(round: Round, id: string): boolean {
+  return (round.view.services[id]?.failback ?? true) && (round.rules.preference.get(id)?.failback ?? true);
+}

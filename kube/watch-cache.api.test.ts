@@ -1,0 +1,240 @@
+import assert from "node:assert/strict";
+import { after, before, describe, it } from "node:test";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+import { pino } from "pino";
+import { systemClock } from "../clock.ts";
+import { type ControlPlane, startControlPlane, whyNoControlPlane } from "../e2e/controlplane/index.ts";
+import { KubeClient } from "./client.ts";
+import { CONFIG_MAPS, type ConfigMap, NAMESPACES } from "./core-types.ts";
+import { registry } from "./metrics.ts";
+import { parseKey } from "./resource.ts";
+import { WatchCache } from "./watch-cache.ts";
+
+const log = pino({ level: "silent" });
+const NAMESPACE = "soak";
+const OBJECTS = 200;
+const CHANGES = 10_000;
+
+/** What a consumer of the cache makes of it: after each change, the revision it reads there. */
+class Consumer {
+  readonly seen = new Map<string, bigint>();
+  readonly wentBack: string[] = [];
+  stopped = false;
+  callsAfterStop = 0;
+  cache: WatchCache<ConfigMap> | undefined;
+
+  readonly onChange = (key: string): void => {
+    if (this.stopped) this.callsAfterStop += 1;
+    const object = this.cache?.get(key);
+    if (object === undefined) {
+      this.seen.delete(key);
+      return;
+    }
+    const revision = BigInt(object.metadata.resourceVersion ?? "0");
+    if (revision <= (this.seen.get(key) ?? 0n)) this.wentBack.push(`${key} ${this.seen.get(key)} -> ${revision}`);
+    this.seen.set(key, revision);
+  };
+}
+
+/** Changes random objects, now and then deleting and making one anew; what fails is tried again, as a user would. */
+class Writers {
+  done = 0;
+  readonly #client: KubeClient;
+  readonly #abort = new AbortController();
+
+  constructor(client: KubeClient) {
+    this.#client = client;
+  }
+
+  async run(total: number, atOnce: number): Promise<void> {
+    await Promise.all(
+      Array.from({ length: atOnce }, async () => {
+        while (this.done < total && !this.#abort.signal.aborted) await this.#change();
+      }),
+    );
+  }
+
+  stop(): void {
+    this.#abort.abort();
+  }
+
+  async #change(): Promise<void> {
+    const n = this.done++;
+    const metadata = { namespace: NAMESPACE, name: `object-${Math.floor(Math.random() * OBJECTS)}` };
+    for (;;) {
+      try {
+        const options = { timeoutMs: 2_000, signal: this.#abort.signal };
+        if (n % 25 === 0) await this.#client.delete(CONFIG_MAPS, metadata, options);
+        else
+          await this.#client.apply(
+            CONFIG_MAPS,
+            { metadata, data: { n: `${n}` } },
+            { fieldManager: "soak", ...options },
+          );
+        return;
+      } catch (error) {
+        if (this.#abort.signal.aborted) return;
+        if (!(error instanceof Error && "class" in error && error.class === "transient")) throw error;
+        await systemClock.sleep(50);
+      }
+    }
+  }
+}
+
+describe("a watch cache on a real API server", { skip: whyNoControlPlane() ?? false }, () => {
+  let controlPlane: ControlPlane;
+  let client: KubeClient;
+  before(async () => {
+    controlPlane = await startControlPlane({ useExisting: false });
+    client = KubeClient.fromKubeconfig(controlPlane.kubeconfig, { log });
+    await client.create(NAMESPACES, { metadata: { name: NAMESPACE } });
+  });
+  after(() => controlPlane?.stop());
+
+  const total = async (name: string) =>
+    ((await registry.getSingleMetric(`quorate_watch_${name}_total`)?.get())?.values ?? []).reduce(
+      (sum, { value }) => sum + value,
+      0,
+    );
+
+  async function until(what: string, seconds: number, holds: () => Promise<boolean> | boolean): Promise<void> {
+    for (const deadline = Date.now() + seconds * 1000; !(await holds()); await systemClock.sleep(50)) {
+      assert.ok(Date.now() < deadline, `not within ${seconds} s: ${what}`);
+    }
+  }
+
+  it("misses none of 10,000 changes while the API server is killed, frozen and started again, and does not grow", async (t) => {
+    const consumer = new Consumer();
+    const cache = new WatchCache({
+      client,
+      type: CONFIG_MAPS,
+      namespace: NAMESPACE,
+      name: "soak",
+      onChange: consumer.onChange,
+      probeAfterMs: 1_000,
+      probeTimeoutMs: 1_000,
+      watchSeconds: 8,
+      log,
+    });
+    consumer.cache = cache;
+    await cache.start();
+
+    const writers = new Writers(KubeClient.fromKubeconfig(controlPlane.kubeconfig, { log }));
+    const writing = writers.run(CHANGES, 8);
+    const heapMb: number[] = [];
+    const reached = async (share: number) => {
+      await until(`${share * 100} % of the changes`, 120, () => writers.done >= CHANGES * share);
+      heapMb.push(heapUsedMb());
+    };
+    try {
+      await reached(0.2);
+      await controlPlane.stopApiServer("SIGKILL");
+      await controlPlane.startApiServer();
+      await reached(0.4);
+      controlPlane.pauseApiServer();
+      await until("the frozen server is noticed", 10, () => cache.lastSeenAgeMs() > 3_000);
+      controlPlane.resumeApiServer();
+      await reached(0.6);
+      await controlPlane.stopApiServer("SIGTERM");
+      await systemClock.sleep(1_000);
+      await controlPlane.startApiServer();
+      await reached(0.8);
+      await controlPlane.stopApiServer("SIGKILL");
+      await controlPlane.startApiServer();
+      await writing;
+    } finally {
+      writers.stop();
+      await writing.catch(() => {});
+    }
+
+    const truth = await client.list(CONFIG_MAPS, { namespace: NAMESPACE });
+    const expected = new Map(
+      truth.items.map((item) => [`${NAMESPACE}/${item.metadata.name}`, BigInt(item.metadata.resourceVersion ?? "0")]),
+    );
+    const cached = () =>
+      new Map(
+        cache
+          .list()
+          .map((item) => [`${NAMESPACE}/${item.metadata.name}`, BigInt(item.metadata.resourceVersion ?? "0")]),
+      );
+    const same = (a: Map<string, bigint>, b: Map<string, bigint>) =>
+      a.size === b.size && [...a].every(([key, revision]) => b.get(key) === revision);
+    await until("the cache equals a list", 20, () => same(cached(), expected));
+    for (const item of truth.items) assert.deepEqual(cache.get(`${NAMESPACE}/${item.metadata.name}`)?.data, item.data);
+    assert.deepEqual([...consumer.seen].sort(), [...expected].sort(), "the last revision of each object was told");
+    assert.deepEqual(consumer.wentBack, [], "no object was told twice or went back in time");
+    heapMb.push(heapUsedMb());
+
+    consumer.stopped = true;
+    const stopped = cache.stop();
+    const other = new Writers(client);
+    await other.run(200, 4);
+    await stopped;
+    assert.equal(consumer.callsAfterStop, 0);
+
+    t.diagnostic(
+      `watches ${await total("started")}, lists ${await total("relisted")}, gone ${await total("gone")}, ` +
+        `errors ${await total("error")}, events ${await total("events")}; heap MB ${heapMb.map((mb) => mb.toFixed(1)).join(" ")}`,
+    );
+    const growth = (heapMb.at(-1) ?? 0) - (heapMb[0] ?? 0);
+    assert.ok(growth < 4, `the heap grew by ${growth.toFixed(1)} MB: ${heapMb.map((mb) => mb.toFixed(1)).join(", ")}`);
+    assert.ok((await total("started")) >= 5);
+  });
+
+  it("watches only what its selectors name, in one namespace or all", async () => {
+    const name = "the-one";
+    const one = new WatchCache({
+      client,
+      type: CONFIG_MAPS,
+      namespace: "default",
+      fieldSelector: `metadata.name=${name}`,
+      log,
+    });
+    const labelled = new WatchCache({ client, type: CONFIG_MAPS, labelSelector: "kube-test=yes", log });
+    await Promise.all([one.start(), labelled.start()]);
+    try {
+      await client.create(CONFIG_MAPS, { metadata: { namespace: "default", name: "another" } });
+      await client.create(CONFIG_MAPS, { metadata: { namespace: "default", name } });
+      await client.create(CONFIG_MAPS, {
+        metadata: { namespace: NAMESPACE, name: "labelled", labels: { "kube-test": "yes" } },
+      });
+      await until("both have theirs", 10, () => one.size === 1 && labelled.size === 1);
+      assert.deepEqual(parseKey(`default/${name}`), { namespace: "default", name });
+      assert.ok(one.get(`default/${name}`));
+      assert.equal(labelled.list(NAMESPACE).length, 1);
+      await client.mergePatch(
+        CONFIG_MAPS,
+        { namespace: NAMESPACE, name: "labelled" },
+        { metadata: { labels: null } },
+        { fieldManager: "test" },
+      );
+      await until("what no longer matches is gone", 10, () => labelled.size === 0);
+    } finally {
+      await Promise.all([one.stop(), labelled.stop()]);
+    }
+  });
+
+  it("an idle stream shows signs of life, ends and resumes without a list", async () => {
+    const cache = new WatchCache({ client, type: NAMESPACES, name: "idle", watchSeconds: 4, log });
+    await cache.start();
+    try {
+      const value = async (metric: string) =>
+        (await registry.getSingleMetric(`quorate_watch_${metric}_total`)?.get())?.values.find(
+          ({ labels }) => labels.cache === "idle",
+        )?.value ?? 0;
+      await until("three watches", 20, async () => (await value("started")) >= 3);
+      assert.equal(await value("relisted"), 1);
+      assert.ok(cache.lastSeenAgeMs() < 5_000);
+    } finally {
+      await cache.stop();
+    }
+  });
+});
+
+/** After a full collection. */
+function heapUsedMb(): number {
+  setFlagsFromString("--expose-gc");
+  (runInNewContext("gc") as () => void)();
+  return process.memoryUsage().heapUsed / 1024 / 1024;
+}

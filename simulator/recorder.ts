@@ -1,0 +1,37 @@
+/** What a simulated world prints: one JSON object for each event, in the order in which they happened. */
+import type { HaEvent } from "../controllers/ha/index.ts";
+import type { LrmEvent } from "../agent/ha/index.ts";
+
+export interface SimEvent {
+  readonly i: number;
+  readonly t: number;
+  readonly actor?: "coordinator" | "agent" | "env" | "keeper";
+  readonly at?: string;
+  readonly class: string;
+  readonly kind: string;
+  readonly subject?: string;
+  readonly [field: string]: unknown;
+}
+
+export class Recorder {
+  readonly events: SimEvent[] = [];
+
+  /** @param t virtual seconds. */
+  add(t: number, event: Readonly<Record<string, unknown>> & { readonly class: string; readonly kind: string }): void {
+    this.events.push({ i: this.events.length, t: Math.round(t * 1000) / 1000, ...event });
+  }
+
+  addStepEvents(t: number, actor: "coordinator" | "agent", at: string | undefined, events: readonly (HaEvent | LrmEvent)[]): void {
+    for (const event of events) {
+      this.add(t, {
+        actor,
+        ...(at === undefined ? {} : { at }),
+        class: event.class,
+        kind: event.kind,
+        ...(event.subject === undefined ? {} : { subject: event.subject }),
+        ...event.data,
+        ...(event.level === "info" ? {} : { level: event.level }),
+      });
+    }
+  }
+}

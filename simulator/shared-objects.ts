@@ -1,0 +1,117 @@
+/**
+ * The objects that all parts of a simulated cluster share: what users asked for, what the CRM and the agents wrote, the leases. Both
+ * worlds use it; they differ in who may read and write it when.
+ */
+import type { AgentMode, CrmState, DisarmMode, HaPolicy, Rule, ServiceRequest, ServiceResult, ServiceView } from "../controllers/ha/index.ts";
+import type { Guests } from "./guests.ts";
+import { DEFAULT_DEFINED, DEFAULT_MEASURED, parseService, type Scenario, type ScenarioService, type Usage, type Want } from "./scenario.ts";
+
+export interface Lease {
+  holder: "agent" | "crm" | "none";
+  /** Which boot of the host holds it. */
+  boot: number;
+  epoch: number;
+  /** Virtual milliseconds of the last renewal. */
+  renewedAt: number;
+}
+
+export interface AgentStatus {
+  mode?: AgentMode;
+  readonly results: Map<string, ServiceResult>;
+}
+
+export class SharedObjects {
+  readonly services = new Map<string, ScenarioService>();
+  readonly defined = new Map<string, Usage>();
+  readonly measured = new Map<string, Usage>();
+  readonly maintenance = new Set<string>();
+  readonly leases = new Map<string, Lease>();
+  readonly agents = new Map<string, AgentStatus>();
+  disarm: DisarmMode | undefined;
+  requests: ServiceRequest[] = [];
+  crm: CrmState | undefined;
+  readonly scenario: Scenario;
+
+  constructor(scenario: Scenario) {
+    this.scenario = scenario;
+    for (const [id, service] of Object.entries(scenario.services)) this.services.set(id, service);
+    for (const [id, usage] of Object.entries(scenario.defined)) this.defined.set(id, usage);
+    for (const [id, usage] of Object.entries(scenario.measured)) this.measured.set(id, usage);
+  }
+
+  lease(node: string): Lease {
+    const lease = this.leases.get(node) ?? { holder: "none", boot: 0, epoch: 0, renewedAt: Number.NEGATIVE_INFINITY };
+    this.leases.set(node, lease);
+    return lease;
+  }
+
+  agent(node: string): AgentStatus {
+    const status = this.agents.get(node) ?? { results: new Map() };
+    this.agents.set(node, status);
+    return status;
+  }
+
+  change(id: string, change: Partial<ScenarioService>): void {
+    const service = this.services.get(id);
+    if (service) this.services.set(id, { ...service, ...change });
+  }
+
+  unlock(id: string): void {
+    const service = this.services.get(id);
+    if (!service) return;
+    const { lock: _lock, ...rest } = service;
+    this.services.set(id, rest);
+  }
+
+  add(id: string, given: Record<string, unknown>): void {
+    this.services.set(id, parseService(given));
+  }
+
+  rules(): readonly Rule[] {
+    return this.scenario.rules as readonly Rule[];
+  }
+
+  policy(): HaPolicy {
+    const { scheduler, placeOnStart, autoRebalance } = this.scenario.policy;
+    return {
+      scheduler,
+      rebalanceOnStart: placeOnStart,
+      ...(autoRebalance ? { autoRebalance } : {}),
+      ...(this.disarm === undefined ? {} : { disarm: this.disarm }),
+    };
+  }
+
+  /** How the CRM sees one service. */
+  serviceView(id: string, service: ScenarioService, guests: Guests): ServiceView {
+    const recordNode = this.crm?.services[id]?.node ?? service.node;
+    const result = this.agents.get(recordNode)?.results.get(id);
+    return {
+      requested: REQUESTED[service.want],
+      owner: service.node,
+      maxRestart: service.max_restart,
+      maxRelocate: service.max_relocate,
+      failback: service.failback,
+      running: guests.runsOn(id, service.node),
+      canMoveLive: guests.canMoveLive(id),
+      defined: this.defined.get(id) ?? DEFAULT_DEFINED,
+      measured: this.measured.get(id) ?? DEFAULT_MEASURED,
+      ...(service.group === undefined ? {} : { group: service.group }),
+      ...(service.lock === undefined ? {} : { lock: service.lock }),
+      ...(result === undefined ? {} : { result }),
+    };
+  }
+
+  /** Sum of what runs on the node, as a host would measure it. */
+  measuredOn(node: string, guests: Guests): Usage {
+    let cpu = 0;
+    let memory = 0;
+    for (const id of guests.runningOn(node)) {
+      const usage = this.measured.get(id) ?? DEFAULT_MEASURED;
+      cpu += usage.cpu;
+      memory += usage.memory;
+    }
+    return { cpu, memory };
+  }
+}
+
+const REQUESTED = { started: "Started", stopped: "Stopped", disabled: "Disabled", ignored: "Ignored" } as const satisfies Record<Want, string>;
