@@ -23,7 +23,7 @@ const factors: Record<string, number> = {
  * @throws QuorateError (user, InvalidQuantity) for what is not a whole number of bytes that a JavaScript number holds exactly.
  */
 export function bytesOf(quantity: string): number {
-  const match = /^([0-9]+(?:\.[0-9]+)?)([kMGTP]|[KMGTP]i)?$/.exec(quantity);
+  const match = /^([0-9]+)([kMGTP]|[KMGTP]i)?$/.exec(quantity);
   const factor = factors[match?.[2] ?? ""];
   const bytes = match === null || factor === undefined ? Number.NaN : Number(match[1]) * factor;
   if (!Number.isSafeInteger(bytes)) {

@@ -4,9 +4,10 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { pino } from "pino";
 import { systemClock } from "../clock.ts";
-import { type ControlPlane, startControlPlane, whyNoControlPlane } from "../e2e/controlplane/index.ts";
+import { type ControlPlane, listRecords, startControlPlane, whyNoControlPlane } from "../e2e/controlplane/index.ts";
 import { KubeClient } from "./client.ts";
 import { CONFIG_MAPS, type ConfigMap, NAMESPACES } from "./core-types.ts";
+import { ManualClock } from "./manual-clock.ts";
 import { registry } from "./metrics.ts";
 import { parseKey } from "./resource.ts";
 import { WatchCache } from "./watch-cache.ts";
@@ -92,12 +93,6 @@ describe("a watch cache on a real API server", { skip: whyNoControlPlane() ?? fa
   });
   after(() => controlPlane?.stop());
 
-  const total = async (name: string) =>
-    ((await registry.getSingleMetric(`quorate_watch_${name}_total`)?.get())?.values ?? []).reduce(
-      (sum, { value }) => sum + value,
-      0,
-    );
-
   async function until(what: string, seconds: number, holds: () => Promise<boolean> | boolean): Promise<void> {
     for (const deadline = Date.now() + seconds * 1000; !(await holds()); await systemClock.sleep(50)) {
       assert.ok(Date.now() < deadline, `not within ${seconds} s: ${what}`);
@@ -174,12 +169,12 @@ describe("a watch cache on a real API server", { skip: whyNoControlPlane() ?? fa
     assert.equal(consumer.callsAfterStop, 0);
 
     t.diagnostic(
-      `watches ${await total("started")}, lists ${await total("relisted")}, gone ${await total("gone")}, ` +
-        `errors ${await total("error")}, events ${await total("events")}; heap MB ${heapMb.map((mb) => mb.toFixed(1)).join(" ")}`,
+      `watches ${await valueOf("started", "soak")}, lists ${await valueOf("relisted", "soak")}, gone ${await valueOf("gone", "soak")}, ` +
+        `errors ${await valueOf("error", "soak")}, events ${await valueOf("events", "soak")}; heap MB ${heapMb.map((mb) => mb.toFixed(1)).join(" ")}`,
     );
     const growth = (heapMb.at(-1) ?? 0) - (heapMb[0] ?? 0);
     assert.ok(growth < 4, `the heap grew by ${growth.toFixed(1)} MB: ${heapMb.map((mb) => mb.toFixed(1)).join(", ")}`);
-    assert.ok((await total("started")) >= 5);
+    assert.ok((await valueOf("started", "soak")) >= 5);
   });
 
   it("watches only what its selectors name, in one namespace or all", async () => {
@@ -215,22 +210,64 @@ describe("a watch cache on a real API server", { skip: whyNoControlPlane() ?? fa
     }
   });
 
+  it("lists anew when the history since its last event is gone from etcd, and tells what it missed", async () => {
+    const clock = new ManualClock();
+    const told: string[] = [];
+    const metadata = (name: string) => ({ namespace: "default", name });
+    await client.create(CONFIG_MAPS, { metadata: metadata("goes") });
+    const options = { client, type: CONFIG_MAPS, namespace: "default", name: "compacted", clock, log };
+    const cache = new WatchCache({ ...options, onChange: (key) => void told.push(key) });
+    await cache.start();
+    try {
+      await until("the watch is open", 5, async () => (await valueOf("started", "compacted")) === 1);
+      await controlPlane.stopApiServer("SIGKILL");
+      // Its clock stands still, so it does not come back before all this has happened.
+      await until("it waits to come back", 5, async () => (await valueOf("error", "compacted")) === 1);
+      told.length = 0;
+      await controlPlane.startApiServer();
+      await client.delete(CONFIG_MAPS, metadata("goes"));
+      await client.create(CONFIG_MAPS, { metadata: metadata("comes") });
+      const { metadata: latest } = await client.create(CONFIG_MAPS, { metadata: metadata("comes-too") });
+      await compact(controlPlane, latest.resourceVersion ?? "");
+      await controlPlane.stopApiServer("SIGKILL");
+      await controlPlane.startApiServer();
+      await until("it lists anew", 15, async () => {
+        await clock.advance(1_000);
+        return (await valueOf("relisted", "compacted")) === 2;
+      });
+      assert.equal(await valueOf("gone", "compacted"), 1);
+      assert.deepEqual(told.sort(), ["default/comes", "default/comes-too", "default/goes"]);
+    } finally {
+      await cache.stop();
+    }
+  });
+
   it("an idle stream shows signs of life, ends and resumes without a list", async () => {
     const cache = new WatchCache({ client, type: NAMESPACES, name: "idle", watchSeconds: 4, log });
     await cache.start();
     try {
-      const value = async (metric: string) =>
-        (await registry.getSingleMetric(`quorate_watch_${metric}_total`)?.get())?.values.find(
-          ({ labels }) => labels.cache === "idle",
-        )?.value ?? 0;
-      await until("three watches", 20, async () => (await value("started")) >= 3);
-      assert.equal(await value("relisted"), 1);
+      await until("three watches", 20, async () => (await valueOf("started", "idle")) >= 3);
+      assert.equal(await valueOf("relisted", "idle"), 1);
       assert.ok(cache.lastSeenAgeMs() < 5_000);
     } finally {
       await cache.stop();
     }
   });
 });
+
+async function valueOf(metric: string, cache: string): Promise<number> {
+  const values = (await registry.getSingleMetric(`quorate_watch_${metric}_total`)?.get())?.values ?? [];
+  return values.filter(({ labels }) => labels.cache === cache).reduce((sum, { value }) => sum + value, 0);
+}
+
+/** etcd forgets what was before this revision, as the API server has it do every five minutes. */
+async function compact(controlPlane: ControlPlane, revision: string): Promise<void> {
+  const record = listRecords().find(({ name }) => name === controlPlane.name);
+  assert.ok(record);
+  const url = `http://127.0.0.1:${record.network.etcdPort}/v3/kv/compaction`;
+  const response = await fetch(url, { method: "POST", body: JSON.stringify({ revision, physical: true }) });
+  assert.equal(response.status, 200, await response.text());
+}
 
 /** After a full collection. */
 function heapUsedMb(): number {

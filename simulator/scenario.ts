@@ -164,7 +164,7 @@ export function parseService(service: Json): ScenarioService {
     want: oneOf(service["want"], ["started", "stopped", "disabled", "ignored"], "started"),
     max_restart: number(service["max_restart"], 1),
     max_relocate: number(service["max_relocate"], 1),
-    failback: service["failback"] !== false,
+    failback: service["failback"] !== false && service["failback"] !== 0 && service["failback"] !== "0",
     ...(typeof service["group"] === "string" ? { group: service["group"] } : {}),
     ...(typeof service["lock"] === "string" ? { lock: service["lock"] } : {}),
     ...(isObject(service["failure_model"]) ? { failure_model: service["failure_model"] as unknown as FailureModel } : {}),
@@ -207,7 +207,8 @@ function object(value: unknown): Json {
   return isObject(value) ? value : {};
 }
 function number(value: unknown, fallback: number): number {
-  return typeof value === "number" ? value : fallback;
+  const parsed = typeof value === "string" && value.trim() !== "" ? Number(value) : value;
+  return typeof parsed === "number" && Number.isFinite(parsed) ? parsed : fallback;
 }
 function truthy(value: unknown): boolean {
   return value === true || value === 1 || value === "1";

@@ -61,4 +61,4 @@ export class Turn {
   }
 }
 
-const AT_REST = new Set<LrmServiceState>(["Stopped", "Freeze", "Error", "RequestStart", "Ignored", "Recovery"]);
+const AT_REST = new Set<LrmServiceState>(["Stopped", "Freeze", "Error", "RequestStart", "Ignored", "Fence", "Recovery"]);

@@ -1,11 +1,12 @@
 import type { Logger } from "../../log.ts";
 import type { AskCorosync } from "./ask-corosync.ts";
-import { type KeeperConfig, shortestUsableTimeoutMs } from "./config.ts";
+import type { KeeperConfig } from "./config.ts";
 import type { DescriptorStore } from "./descriptor-store.ts";
-import type { OpenWatchdog, WatchdogDevice } from "./device.ts";
+import type { WatchdogDevice } from "./device.ts";
 import { type History, judge } from "./proof.ts";
 import { type Hello, type KeeperStatus, type Operation, Refused } from "./protocol.ts";
 import type { ProofRecord, StateFile, StoredState } from "./state-file.ts";
+import { Watchdog } from "./watchdog.ts";
 
 export interface KeeperParts {
   config: KeeperConfig;
@@ -39,24 +40,23 @@ const REPEAT_LOG_MS = 10_000;
  */
 export class Keeper {
   readonly #parts: KeeperParts;
+  readonly #watchdog: Watchdog;
   #state: StoredState;
   /** The state on the disk cannot be read: what was armed or ordered is not known. */
   #unreadable: string | undefined;
-  #open: OpenWatchdog | undefined;
-  /** Read back. */
-  #timeoutSeconds: number | undefined;
-  #isHeld = false;
-  /** A magic close is under way; nothing else may touch the device. */
-  #isClosing = false;
   #history: History | undefined;
+  /** When the last question was asked whose answer proved quorum. */
   #proofAtMs: number | undefined;
+  /** Corosync has not said anything else since. Its silence takes nothing back before F is over. */
+  #isProofLastWord = false;
   #petAtMs: number | undefined;
   #error: string | undefined;
-  #lastLog: { text: string; atMs: number } | undefined;
+  #logged: { text: string; atMs: number } | undefined;
 
   /** Takes up what an earlier keeper of this boot left. */
   constructor(parts: KeeperParts) {
     this.#parts = parts;
+    this.#watchdog = new Watchdog(parts.device, parts.store, parts.config);
     this.#state = { armed: false, expiring: false, since: parts.wallTime(), bootId: parts.bootId };
     try {
       this.#restore(parts.state.load());
@@ -67,37 +67,37 @@ export class Keeper {
   }
 
   #restore(stored: StoredState | undefined): void {
-    const { log, store, device, record, bootId } = this.#parts;
-    if (stored?.armed === true && stored.bootId !== bootId)
-      log.warn({ since: stored.since }, "the host was reset since the watchdog was armed: not armed now");
+    const { log, record, bootId } = this.#parts;
     if (stored?.bootId === bootId) this.#state = stored;
-    // Held, but not touched: any call on it could pet.
-    if (store.inherited !== undefined) {
-      this.#open = device.adopt(store.inherited);
-      this.#isHeld = true;
+    else if (stored?.armed === true)
+      log.warn({ since: stored.since }, "the host was reset since the watchdog was armed: it is not armed now");
+    this.#watchdog.adopt();
+    if (!this.#state.armed) {
+      // A keeper that died between the magic letter and the last close: this is that close.
+      if (this.#watchdog.isOpen) this.#watchdog.abandon();
+      return;
     }
-    if (!this.#state.armed) return;
     const last = record.load();
     this.#proofAtMs = last?.askedAtMs;
     this.#history = last ?? { askedAtMs: Number.NEGATIVE_INFINITY, ringId: undefined };
-    log.warn({ expiring: this.#state.expiring }, "armed by an earlier keeper: going on");
+    log.warn({ since: this.#state.since, expiring: this.#state.expiring }, "armed by an earlier keeper: going on");
   }
 
   /** Asks corosync once and pets if, and only if, the answer is a proof. */
   async tick(): Promise<void> {
     const answer = await this.#parts.ask();
-    if ("silent" in answer) return this.#noProof(answer.silent);
+    if ("silent" in answer) return this.#withoutProof(answer.silent);
     const { history, proves } = judge(this.#history, answer, this.#parts.config);
     this.#history = history;
-    if (!answer.quorate) return this.#noProof("this host is in a partition without quorum");
-    if (!proves) return this.#noProof("corosync was silent for longer than its token time-out and is not believed yet");
-    const lastProofAtMs = this.#proofAtMs;
+    this.#isProofLastWord = proves;
+    if (!answer.quorate) return this.#withoutProof("this host is in a partition without quorum");
+    if (!proves)
+      return this.#withoutProof("corosync was silent for longer than its token time-out and is not believed yet");
+    const gapMs = answer.askedAtMs - (this.#proofAtMs ?? answer.askedAtMs);
     this.#proofAtMs = answer.askedAtMs;
-    if (!this.#state.armed || this.#state.expiring || this.#isClosing) return;
-    if (lastProofAtMs !== undefined && answer.askedAtMs - lastProofAtMs > this.#longestSurvivalMs()) {
-      return this.#outlived(answer.askedAtMs - lastProofAtMs);
-    }
-    this.#petWithProof(answer.ringId);
+    if (this.#isPettable() && gapMs > this.#longestSurvivalMs()) this.#outlived(gapMs);
+    if (this.#isPettable()) this.#keepAlive();
+    else if (!this.#state.armed) this.#error = this.#unreadable;
   }
 
   /** @throws Refused */
@@ -113,92 +113,92 @@ export class Keeper {
     return this.#state.armed;
   }
 
-  /** The only place that keeps the host alive. */
-  #petWithProof(ringId: string): void {
-    const { nowMs, record } = this.#parts;
-    if (!this.#hasFreshProof() || this.#proofAtMs === undefined)
-      return this.#noProof("the proof of quorum was too old when it came");
-    if (!this.#state.armed || this.#state.expiring || this.#isClosing) return;
+  #keepAlive(): void {
     try {
-      const open = this.#open ?? this.#openDevice();
-      if (this.#timeoutSeconds === undefined) this.#configure(open, "resuming");
-      open.pet();
-      this.#petAtMs = nowMs();
-      record.save({ askedAtMs: this.#proofAtMs, ringId });
-      this.#recovered();
+      this.#requireFreshProof();
+      this.#watchdog.open();
+      if (this.#watchdog.timeoutSeconds === undefined) {
+        const wrong = this.#watchdog.setTimeout();
+        if (wrong !== undefined) this.#parts.log.error(`armed and not to be relied on: ${wrong.message}`);
+      }
+      this.#pet();
     } catch (error) {
-      this.#complain(
-        `the watchdog ${this.#parts.config.device} could not be petted and the host resets unless it can be soon: ${words(error)}`,
-      );
+      this.#complain(`the watchdog is not petted, and the host resets unless it can be soon: ${words(error)}`);
       if (error instanceof Error && "code" in error && (error.code === "ENODEV" || error.code === "EBADF"))
-        this.#abandon();
+        this.#watchdog.abandon();
     }
+  }
+
+  /** The only place that writes a pet. @throws Error */
+  #pet(): void {
+    const proofAtMs = this.#requireFreshProof();
+    this.#watchdog.pet();
+    this.#petAtMs = this.#parts.nowMs();
+    this.#parts.record.save({ askedAtMs: proofAtMs, ringId: this.#history?.ringId ?? "" });
+    if (this.#error !== undefined) this.#parts.log.warn("petting again");
+    this.#error = undefined;
   }
 
   async #arm(): Promise<void> {
     this.#refuseInTrouble();
-    const { config, store, device, log } = this.#parts;
+    const { config, store, log, wallTime } = this.#parts;
     if (this.#state.expiring)
       throw new Refused("ExpireOrdered", "the host was told to reset; it arms again in its next boot");
     if (this.#state.armed) {
-      if (this.#open === undefined)
+      if (!this.#watchdog.isOpen)
         throw new Refused("WatchdogUnavailable", this.#error ?? "the watchdog is not open yet; ask again");
       return;
     }
     if (!this.#hasFreshProof())
       throw new Refused(
         "NoQuorumProof",
-        `corosync on this host gave no fresh proof of quorum, so the host would reset at once; ${this.#error ?? "ask again"}`,
+        `without a fresh proof of quorum the host would reset at once; ${this.#error ?? "ask again"}`,
       );
     if (config.descriptorStore === "Required" && !store.available) {
       throw new Refused(
         "NoDescriptorStore",
-        "the keeper was not started by systemd with a descriptor store, so its death would pet the watchdog; install quorate-keeper.service",
+        "no systemd holds the device when the keeper dies, so its death would pet; start it as quorate-keeper.service",
       );
     }
-    if (device.facts().magicClose === false) throw closesOnDeath();
-    this.#save({ armed: true });
+    this.#save({ armed: true, since: wallTime() });
     try {
-      const open = this.#openDevice();
-      this.#configure(open, "arming");
-      open.pet();
-      this.#petAtMs = this.#parts.nowMs();
-      this.#recovered();
-      log.warn({ device: config.device, timeoutSeconds: this.#timeoutSeconds }, "armed");
+      this.#watchdog.open();
+      const wrong = this.#watchdog.setTimeout();
+      if (wrong !== undefined) throw wrong;
+      this.#error = undefined;
+      this.#pet();
     } catch (error) {
-      if (this.#open !== undefined) await this.#close(this.#open);
+      if (this.#watchdog.isOpen) await this.#watchdog.close();
       this.#save({ armed: false });
       throw error instanceof Refused
         ? error
-        : new Refused("WatchdogUnavailable", `the watchdog ${config.device} cannot be armed: ${words(error)}`);
+        : new Refused("WatchdogUnavailable", `${config.device} cannot be armed: ${words(error)}`);
     }
+    log.warn({ device: config.device, timeoutSeconds: this.#watchdog.timeoutSeconds }, "armed");
   }
 
   async #disarm(): Promise<void> {
     this.#refuseInTrouble();
-    const { config, device, log } = this.#parts;
+    const { device } = this.#parts.config;
     if (this.#state.expiring)
       throw new Refused("ExpireOrdered", "the host was told to reset; that cannot be taken back");
     if (!this.#state.armed) return;
-    if ((this.#open?.facts() ?? device.facts()).nowayout === true) {
+    if (this.#watchdog.facts().nowayout === true) {
       throw new Refused(
         "WatchdogNoWayOut",
-        `the watchdog ${config.device} cannot be closed before the next boot (nowayout); it is petted on`,
+        `${device} cannot be closed before the next boot (nowayout); it is petted on`,
       );
     }
     try {
-      // What an earlier keeper armed counts on although this one has not opened it.
-      await this.#close(this.#open ?? device.open());
+      // What an earlier keeper armed counts on, also when this one has not opened it yet.
+      this.#watchdog.open();
     } catch (error) {
-      throw error instanceof Refused
-        ? error
-        : new Refused(
-            "WatchdogNotClosed",
-            `the watchdog ${config.device} could not be closed and is petted on: ${words(error)}`,
-          );
+      throw new Refused("WatchdogUnavailable", `${device} cannot be closed: ${words(error)}`);
     }
+    await this.#watchdog.close();
+    this.#petAtMs = undefined;
     this.#save({ armed: false });
-    log.warn({ device: config.device }, "disarmed");
+    this.#parts.log.warn({ device }, "disarmed");
   }
 
   #expire(): void {
@@ -208,106 +208,31 @@ export class Keeper {
     this.#letExpire("ordered");
   }
 
-  /** In memory first: whatever becomes of the disk, this keeper pets no more. */
+  #outlived(gapMs: number): void {
+    const why = `the host had no proof of quorum for ${gapMs} ms and was not reset: it was suspended, or its watchdog does not work`;
+    this.#error = why;
+    try {
+      this.#letExpire(why);
+    } catch (error) {
+      this.#complain(words(error));
+    }
+  }
+
+  /** In memory first: whatever becomes of the disk, this keeper pets no more. @throws Refused */
   #letExpire(why: string): void {
     this.#state = { ...this.#state, expiring: true };
-    this.#parts.log.fatal({ why, device: this.#parts.config.device }, "not petting again: the host resets");
+    this.#parts.log.fatal({ why }, "not petting again: the host resets");
     this.#save({ expiring: true });
   }
 
-  #outlived(withoutProofMs: number): void {
-    const text = `the host had no proof of quorum for ${withoutProofMs} ms and was not reset (suspended, or a watchdog that does not work)`;
-    this.#complain(text);
-    this.#letExpire(text);
-  }
-
-  #openDevice(): OpenWatchdog {
-    const { device, store, log } = this.#parts;
-    const open = device.open();
-    this.#open = open;
-    this.#timeoutSeconds = undefined;
-    this.#isHeld = false;
-    if (store.available) {
-      store.hold(open.fd);
-      this.#isHeld = true;
-    } else {
-      log.warn("nobody holds the watchdog when this keeper dies: its death pets once more");
-    }
-    return open;
-  }
-
-  /** @throws Refused when arming; a device that was armed already is petted all the same, and the error shown. */
-  #configure(open: OpenWatchdog, occasion: "arming" | "resuming"): void {
-    const { config } = this.#parts;
-    const asked = config.timeoutSeconds;
-    const actual = open.setTimeout(asked);
-    this.#timeoutSeconds = actual;
-    const wrong =
-      actual === undefined
-        ? new Refused(
-            "WatchdogTimeoutUnknown",
-            `the watchdog ${config.device} does not say what its time-out is; it is no watchdog or lacks WDIOC_GETTIMEOUT`,
-          )
-        : actual > asked
-          ? new Refused(
-              "WatchdogTimeoutMismatch",
-              `the watchdog ${config.device} has a time-out of ${actual} s and takes none of ${asked} s; fencing counts on no more than that: set the Cluster's ha.watchdogSeconds to ${actual}`,
-            )
-          : actual * 1000 < shortestUsableTimeoutMs(config)
-            ? new Refused(
-                "WatchdogTimeoutTooShort",
-                `the watchdog ${config.device} has a time-out of ${actual} s; a healthy host needs ${shortestUsableTimeoutMs(config)} ms`,
-              )
-            : open.facts().magicClose === true
-              ? undefined
-              : closesOnDeath();
-    if (wrong === undefined) return;
-    if (occasion === "arming") throw wrong;
-    this.#complain(wrong.message);
-  }
-
-  /** @throws Refused: it is still active, and goes on being petted. */
-  async #close(open: OpenWatchdog): Promise<void> {
-    this.#isClosing = true;
-    try {
-      const isInactive = await open.magicClose(() => this.#parts.store.drop());
-      this.#forgetDevice();
-      if (!isInactive)
-        throw new Refused(
-          "WatchdogNotClosed",
-          `the watchdog ${this.#parts.config.device} was closed with the magic letter and is still active; it is petted on`,
-        );
-    } finally {
-      this.#isClosing = false;
-    }
-  }
-
-  #abandon(): void {
-    try {
-      this.#parts.store.drop();
-      this.#open?.abandon();
-    } catch {
-      // It is gone.
-    }
-    this.#forgetDevice();
-  }
-
-  #forgetDevice(): void {
-    this.#open = undefined;
-    this.#timeoutSeconds = undefined;
-    this.#isHeld = false;
-    this.#petAtMs = undefined;
-  }
-
-  /** @throws Refused */
   #save(change: Partial<StoredState>): void {
-    const next = { ...this.#state, ...change, since: this.#parts.wallTime(), bootId: this.#parts.bootId };
+    const next = { ...this.#state, ...change };
     try {
       this.#parts.state.save(next);
     } catch (error) {
       throw new Refused(
         "StateNotWritten",
-        `the keeper's state could not be written, so nothing of this may be counted on: ${words(error)}`,
+        `the keeper's state could not be written, so do not rely on it: ${words(error)}`,
       );
     }
     this.#state = next;
@@ -315,11 +240,25 @@ export class Keeper {
 
   #refuseInTrouble(): void {
     if (this.#unreadable !== undefined) throw new Refused("StateUnreadable", this.#unreadable);
-    if (this.#isClosing) throw new Refused("Busy", "the watchdog is being closed; ask again");
+    if (this.#watchdog.isClosing) throw new Refused("Busy", "the watchdog is being closed; ask again");
+  }
+
+  #isPettable(): boolean {
+    return this.#state.armed && !this.#state.expiring && !this.#watchdog.isClosing;
+  }
+
+  #requireFreshProof(): number {
+    if (this.#proofAtMs === undefined || !this.#hasFreshProof())
+      throw new Error("the proof of quorum was too old when it came");
+    return this.#proofAtMs;
   }
 
   #hasFreshProof(): boolean {
-    return this.#proofAtMs !== undefined && this.#ageMs(this.#proofAtMs) <= this.#parts.config.proofMaxAgeMilliseconds;
+    return (
+      this.#isProofLastWord &&
+      this.#proofAtMs !== undefined &&
+      this.#ageMs(this.#proofAtMs) <= this.#parts.config.proofMaxAgeMilliseconds
+    );
   }
 
   /** Rounded up, as the clock rounds down. */
@@ -329,56 +268,44 @@ export class Keeper {
 
   /** From the last proof: a pet at the end of its age, the time-out, and a second for the device. */
   #longestSurvivalMs(): number {
-    const { config } = this.#parts;
-    return (this.#timeoutSeconds ?? config.timeoutSeconds) * 1000 + config.proofMaxAgeMilliseconds + 1000;
+    const { timeoutSeconds, proofMaxAgeMilliseconds } = this.#parts.config;
+    return (this.#watchdog.timeoutSeconds ?? timeoutSeconds) * 1000 + proofMaxAgeMilliseconds + 1000;
   }
 
   #status(): KeeperStatus {
-    const { config, device } = this.#parts;
-    const { identity, nowayout } = this.#open?.facts() ?? device.facts();
+    const { armed, expiring, since } = this.#state;
+    const { identity, nowayout } = this.#watchdog.facts();
+    const { timeoutSeconds, isHeld } = this.#watchdog;
     return {
       ok: true,
-      armed: this.#state.armed,
-      ...(this.#state.armed ? { since: this.#state.since } : {}),
-      expiring: this.#state.expiring,
-      device: config.device,
-      ...(identity === undefined ? {} : { identity }),
-      ...(this.#timeoutSeconds === undefined ? {} : { timeoutSeconds: this.#timeoutSeconds }),
-      ...(nowayout === undefined ? {} : { nowayout }),
+      armed,
+      expiring,
+      device: this.#parts.config.device,
       quorate: this.#hasFreshProof(),
+      held: isHeld,
+      ...(armed ? { since } : {}),
+      ...(identity === undefined ? {} : { identity }),
+      ...(timeoutSeconds === undefined ? {} : { timeoutSeconds }),
+      ...(nowayout === undefined ? {} : { nowayout }),
       ...(this.#proofAtMs === undefined ? {} : { proofAgeMs: this.#ageMs(this.#proofAtMs) }),
       ...(this.#petAtMs === undefined ? {} : { petAgeMs: this.#ageMs(this.#petAtMs) }),
-      held: this.#isHeld,
       ...(this.#error === undefined ? {} : { error: this.#error }),
     };
   }
 
-  #noProof(why: string): void {
-    if (this.#state.armed && !this.#state.expiring) this.#complain(`not petting: ${why}`);
-    else this.#error = this.#unreadable ?? why;
+  #withoutProof(why: string): void {
+    if (this.#isPettable()) this.#complain(`not petting: ${why}`);
+    else if (!this.#state.armed) this.#error = this.#unreadable ?? why;
   }
 
-  #recovered(): void {
-    if (this.#error !== undefined) this.#parts.log.warn("petting again");
-    this.#error = undefined;
-    this.#lastLog = undefined;
-  }
-
-  /** Loud at first and every ten seconds: the log must not become the reason that the keeper stalls. */
+  /** Loud at first, then every ten seconds: the log must not become the reason that the keeper stalls. */
   #complain(text: string): void {
     this.#error = text;
     const now = this.#parts.nowMs();
-    if (this.#lastLog?.text === text && now - this.#lastLog.atMs < REPEAT_LOG_MS) return;
-    this.#lastLog = { text, atMs: now };
+    if (this.#logged?.text === text && now - this.#logged.atMs < REPEAT_LOG_MS) return;
+    this.#logged = { text, atMs: now };
     this.#parts.log.error(text);
   }
-}
-
-function closesOnDeath(): Refused {
-  return new Refused(
-    "WatchdogStopsOnClose",
-    "the watchdog does not know the magic letter (WDIOF_MAGICCLOSE), so it would disarm when the keeper dies; use another device, or softdog",
-  );
 }
 
 function words(error: unknown): string {

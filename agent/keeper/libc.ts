@@ -1,4 +1,4 @@
-import koffi from "koffi";
+import koffi, { type LibraryHandle } from "koffi";
 
 /** The few calls of the C library and of libsystemd that Node does not have. */
 const libc = koffi.load("libc.so.6");
@@ -28,7 +28,7 @@ export function notifySystemd(message: string, fd?: number): void {
     );
 }
 
-let sdNotify: koffi.KoffiFunction | undefined;
+let sdNotify: ReturnType<LibraryHandle["func"]> | undefined;
 
 function systemError(call: string): Error {
   const number = koffi.errno();

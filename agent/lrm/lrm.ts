@@ -2,7 +2,7 @@ import type { Clock } from "../../clock.ts";
 import { classify } from "../../errors.ts";
 import type { Happening } from "../../kube/index.ts";
 import type { Logger } from "../../log.ts";
-import { initialLrmState, type LrmEffect, type LrmEvent, type LrmParameters, type LrmState, type LrmView, lrmStep, type Outcome } from "../ha/index.ts";
+import { initialLrmState, type LrmEffect, type LrmEvent, type LrmParameters, type LrmState, type LrmView, lrmStep, type Outcome, type ReportedMode } from "../ha/index.ts";
 import type { NodeLease } from "./node-lease.ts";
 import type { WorkTable } from "./work.ts";
 
@@ -16,6 +16,8 @@ export interface LrmSurroundings {
   readonly storeReadable: boolean;
   readonly watchdog: LrmView["watchdog"];
   readonly services: LrmView["services"];
+  /** HA guests that run here although their service is neither here nor on its way here. */
+  readonly strays: readonly string[];
   readonly disarmed: boolean;
   readonly maintenance: boolean;
   readonly shutdown?: LrmView["shutdown"];
@@ -31,7 +33,7 @@ export interface LrmOptions {
   readonly keeper: { arm(): Promise<unknown>; disarm(): Promise<unknown>; expire(why: string): Promise<unknown> };
   /** Writes HAResource.status.result. */
   readonly report: (service: string, result: ServiceResult) => Promise<void>;
-  readonly onMode: (mode: Extract<LrmEffect, { type: "setMode" }>["mode"], epoch: number | undefined) => void;
+  readonly onMode: (mode: ReportedMode, epoch: number | undefined) => void;
   readonly onEvent: (event: LrmEvent, type: Happening["type"]) => void;
   readonly parameters: LrmParameters;
   readonly renewIntervalMs: number;
@@ -64,7 +66,7 @@ export class Lrm {
   #lastBeat = Number.NEGATIVE_INFINITY;
   #lastReport = "";
   readonly #unreported = new Map<string, ServiceResult>();
-  #mode: string = "Idle";
+  #mode: ReportedMode = "Idle";
   #exited = false;
 
   constructor(options: LrmOptions) {
@@ -118,14 +120,16 @@ export class Lrm {
       const view: LrmView = {
         node: this.#options.node,
         quorate: around.quorate,
-        storeReadable: around.storeReadable,
-        lease: this.#leaseView(now),
+        storeReadable: around.storeReadable && this.#renewalIsFresh(now),
+        lease: { holder: this.#options.lease.sight.holder, epoch: this.#options.lease.sight.epoch },
         watchdog: around.watchdog,
         services: around.services,
+        strays: around.strays,
         work: this.#options.work.view,
         disarmed: around.disarmed,
         maintenance: around.maintenance,
         ...(around.shutdown === undefined ? {} : { shutdown: around.shutdown }),
+        reportedMode: this.#mode,
         sameRound,
       };
       const result = lrmStep(this.#state, view, now, this.#options.parameters);
@@ -142,12 +146,10 @@ export class Lrm {
     }
   }
 
-  /** A renewal that is too old is no licence to act, whoever the Lease last named. */
-  #leaseView(now: number): LrmView["lease"] {
-    const sight = this.#options.lease.sight;
-    const fresh = sight.renewedAt !== undefined && now - sight.renewedAt <= this.#options.leaseMs;
-    const { renewedAt, ...rest } = sight;
-    return fresh && renewedAt !== undefined ? { ...rest, renewedAt } : rest;
+  /** A renewal that is too old is no licence to begin anything, whoever the Lease last named. Before the first one there is none to trust. */
+  #renewalIsFresh(now: number): boolean {
+    const { renewedAt } = this.#options.lease.sight;
+    return renewedAt === undefined || now - renewedAt <= this.#options.leaseMs;
   }
 
   async #apply(effect: LrmEffect, around: LrmSurroundings, signal: AbortSignal): Promise<boolean> {

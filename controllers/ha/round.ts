@@ -31,6 +31,8 @@ export class Round {
   /** Nodes that may be chosen: online, and their agent is there to act. Sorted. */
   placeable: readonly string[] = [];
   usage: Usage;
+  /** Services for which the way out of a maintained node was tried in this step. */
+  readonly leftMaintenance = new Set<string>();
   readonly effects: CrmEffect[] = [];
   readonly events: HaEvent[] = [];
   readonly #before: CrmState;

@@ -211,7 +211,8 @@ function requestStop(service: Case): void {
 
 function stopped(service: Case): void {
   const { round, id, record, view } = service;
-  if (view.requested === "Stopped" && fenceIfLost(service)) return;
+  const maintained = round.nodes.get(record.node)?.state === "Maintenance"; // what is stopped there waits for its end
+  if (view.requested === "Stopped" && !maintained && fenceIfLost(service)) return;
   if (round.isOnline(record.node)) {
     if (freezeForRestart(service)) return;
     if (obeyRequest(service)) return;
@@ -226,7 +227,8 @@ function fence({ round, id, record }: Case): void {
     if (round.view.nodes[record.node]?.lease === "crm") round.setState(id, "Recovery");
     return;
   }
-  if (node?.state !== "Maintenance") return;
+  if (node?.state !== "Maintenance" || round.leftMaintenance.has(id)) return;
+  round.leftMaintenance.add(id);
   const { node: target } = place(round, id, record, "recover");
   if (target === undefined) return;
   if (record.home === undefined) round.amend(id, { home: record.node });

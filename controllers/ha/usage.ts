@@ -25,9 +25,8 @@ const PLACED = new Set(["Started", "RequestStop", "Fence", "Freeze", "Error"]);
 export function countedNodes(record: ServiceRecord): readonly string[] {
   if (PLACED.has(record.state)) return [record.node];
   if (record.target === undefined) return [];
-  return record.state === "RequestStartBalance" || record.state === "Migrate" || record.state === "Relocate"
-    ? [record.node, record.target]
-    : [];
+  if (record.state === "RequestStartBalance") return [record.target]; // nothing runs on the source yet
+  return record.state === "Migrate" || record.state === "Relocate" ? [record.node, record.target] : [];
 }
 
 export class Usage {
@@ -88,7 +87,6 @@ export class Usage {
     if (this.#view.policy.scheduler !== "dynamic") return defined(view, capacity);
     const runsHere = view.running && view.owner === name;
     if (runsHere) return undefined; // it is in what was measured
-    if (record.state === "RequestStartBalance" && name === record.node) return undefined;
     return view.running ? this.sizeOn(view, capacity) : defined(view, capacity);
   }
 }

@@ -2,7 +2,7 @@
 import type { Cluster, ClusterNode } from "../../crds/index.ts";
 import { addressFamily, chooseAddress, type LinkAnswer } from "./addresses.ts";
 import type { CorosyncConfig } from "./corosync-config.ts";
-import type { Desired, DesiredLink, DesiredNode } from "./rollout.ts";
+import type { Desired, DesiredLink, DesiredNode } from "./rollout-types.ts";
 
 /** Everything about a node that its object does not say. */
 export interface NodeFacts {

@@ -18,7 +18,7 @@ import {
   type Published,
   REFUSED_FOR_MS,
   type Step,
-} from "./rollout.ts";
+} from "./rollout-types.ts";
 
 /** A step, and what it changes; with neither `config` nor `admitted` it waits. */
 export interface Change extends Step {

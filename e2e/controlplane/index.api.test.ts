@@ -100,6 +100,35 @@ describe("a control plane", { skip }, () => {
     await controlPlane.kubectl(["get", "namespaces"]);
   });
 
+  it("can be the existing cluster of somebody else, who keeps it", async () => {
+    const before = process.env.KUBECONFIG;
+    process.env.KUBECONFIG = controlPlane.kubeconfig;
+    try {
+      const existing = await startControlPlane({ useExisting: true });
+      assert.equal(existing.url, controlPlane.url);
+      const kubeconfig = await existing.kubeconfigFor({ name: "joe", groups: ["nobodies"] });
+      await assert.rejects(existing.kubectl(["get", "configmaps"], { kubeconfig }), /User "joe" cannot list/);
+      await assert.rejects(existing.stopApiServer(), /not ours to stop/);
+      await existing.stop();
+      await controlPlane.kubectl(["get", "namespaces"]);
+    } finally {
+      if (before === undefined) delete process.env.KUBECONFIG;
+      else process.env.KUBECONFIG = before;
+    }
+  });
+
+  it("says what a server said that does not come up", async () => {
+    const apiPort = Number(new URL(controlPlane.url).port);
+    await assert.rejects(
+      startControlPlane({ useExisting: false, network: { apiPort } }),
+      /kube-apiserver.* ended; its last lines:[\s\S]*address already in use/,
+    );
+    assert.deepEqual(
+      listRecords().filter(({ owner, name }) => owner?.pid === process.pid && name !== controlPlane.name),
+      [],
+    );
+  });
+
   it("refuses a name that is taken, and says how to free it", async () => {
     await assert.rejects(
       startControlPlane({ name: controlPlane.name, useExisting: false }),

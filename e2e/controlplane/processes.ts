@@ -28,7 +28,11 @@ export function startServer(
   child.unref();
   const identity = child.pid === undefined ? undefined : identifyProcess(child.pid);
   if (identity === undefined)
-    throw new QuorateError("environment", "ServerNotStarted", `${name}: cannot run ${program}; see ${log}`);
+    throw new QuorateError(
+      "environment",
+      "ServerNotStarted",
+      `${name}: ${program} does not run; its last lines:\n${lastLines(log)}`,
+    );
   return identity;
 }
 
@@ -66,7 +70,7 @@ export async function endProcesses(
 }
 
 /** The end of a log, for an error message. */
-export function lastLines(log: string, count = 8): string {
+export function lastLines(log: string, count = 12): string {
   try {
     return readFileSync(log, "utf8").trimEnd().split("\n").slice(-count).join("\n");
   } catch {

@@ -1,5 +1,5 @@
 import { mkdirSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { QuorateError } from "../../errors.ts";
 import type { LabCgroups } from "./cgroups.ts";
 import { CONTROL_PLANE_ADDRESS, hostAddress, LINKS, portName } from "./network.ts";
@@ -10,12 +10,22 @@ import { waitFor } from "./wait.ts";
 const HOST_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const STOP_TIMEOUT_MS = 20_000;
 
+/**
+ * Settings of the machine's kernel, one for all its containers, that kubelet insists on. The hosts read files in their
+ * place, so that a lab changes nothing of the machine.
+ */
+const KERNEL_SETTINGS = { "kernel/panic": "10", "kernel/panic_on_oops": "1", "vm/overcommit_memory": "1" };
+
 /** Devices of the machine that a host has too. */
 const DEVICES = ["fuse", "net/tun"];
 
 /** Writes the LXC configuration of a host: a whole system with all capabilities this machine has. */
 export function writeContainer(lab: string, files: LabLayout, cgroups: LabCgroups, host: string, number: number): void {
   const own = files.host(host);
+  for (const [name, value] of Object.entries(KERNEL_SETTINGS)) {
+    mkdirSync(dirname(join(own.kernelSettings, name)), { recursive: true });
+    writeFileSync(join(own.kernelSettings, name), `${value}\n`);
+  }
   const bind = (source: string, target: string, kind: "file" | "dir") =>
     `lxc.mount.entry = ${source} ${target} none bind,create=${kind} 0 0`;
   const lines = [
@@ -49,6 +59,7 @@ export function writeContainer(lab: string, files: LabLayout, cgroups: LabCgroup
     bind(own.btrfs, "srv/btrfs", "dir"),
     bind(own.containerd, "var/lib/containerd", "dir"),
     bind(own.tankImage, "var/lib/zfs/tank.img", "file"),
+    ...Object.keys(KERNEL_SETTINGS).map((name) => bind(join(own.kernelSettings, name), `proc/sys/${name}`, "file")),
     // However a host ends, its watchdog device ends with it.
     `lxc.hook.post-stop = /bin/sh -c 'echo stopped >${join(own.watchdog, "power")}'`,
   ];

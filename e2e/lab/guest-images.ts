@@ -1,14 +1,12 @@
 import { createHash } from "node:crypto";
 import {
   chmodSync,
-  closeSync,
   copyFileSync,
   cpSync,
   existsSync,
   globSync,
   mkdirSync,
   mkdtempSync,
-  openSync,
   readdirSync,
   readFileSync,
   renameSync,
@@ -118,12 +116,7 @@ async function unpackKernel(image: Buffer, work: string, target: string): Promis
   const compressed = join(work, "vmlinux.compressed");
   // The payload ends in its unpacked size (4 bytes), which is no part of the stream.
   writeFileSync(compressed, payload.subarray(0, -4));
-  const output = openSync(target, "w");
-  try {
-    await run([unpacker, "-d", "-c", compressed], { timeoutMs: 60_000, output });
-  } finally {
-    closeSync(output);
-  }
+  await run([unpacker, "-d", "-c", compressed], { timeoutMs: 60_000, outputFile: target });
 }
 
 /** Files of the modules and of what they depend on, in the order in which to load them. */

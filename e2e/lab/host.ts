@@ -1,4 +1,3 @@
-import { closeSync, openSync } from "node:fs";
 import { join } from "node:path";
 import type { ProcessIdentity } from "../tools/index.ts";
 import { attachCommand, type Container, initPid, powerOff, powerOn, runInHost, waitUntilOff } from "./container.ts";
@@ -61,13 +60,8 @@ export class LabHost {
 
   /** Puts a container image (an OCI or docker archive on this machine) into the host's containerd. */
   async loadImage(archive: string): Promise<void> {
-    const inputFile = openSync(archive, "r");
-    try {
-      const command = ["--namespace", "k8s.io", "images", "import", "--snapshotter", "overlayfs", "-"];
-      await this.run("ctr", command, { inputFile, timeoutMs: 120_000 });
-    } finally {
-      closeSync(inputFile);
-    }
+    const command = ["--namespace", "k8s.io", "images", "import", "--snapshotter", "overlayfs", "-"];
+    await this.run("ctr", command, { inputFile: archive, timeoutMs: 120_000 });
   }
 
   // Network

@@ -11,10 +11,10 @@ export interface RunOptions {
   /** More environment. */
   env?: Record<string, string>;
   cwd?: string;
-  /** An open file that is read as standard input. */
-  inputFile?: number;
-  /** An open file that gets the standard output; the result's `stdout` is empty then. */
-  output?: number;
+  /** Path of a file that is read as standard input. */
+  inputFile?: string;
+  /** Path of a file that gets the standard output; the result's `stdout` is empty then. */
+  outputFile?: string;
   /** Called with each line the command prints, on standard output or error. */
   onLine?: (line: string) => void;
 }
@@ -61,13 +61,17 @@ function settings(options: RunOptions, timeout: number): Options {
     killSignal: "SIGKILL",
     stripFinalNewline: false,
     maxBuffer: 64 << 20,
-    all: options.output === undefined,
-    stdin: options.input === undefined ? (options.inputFile ?? "ignore") : "pipe",
-    stdout: options.output ?? "pipe",
-    ...(options.input !== undefined && { input: options.input }),
+    all: options.outputFile === undefined,
+    stdout: options.outputFile === undefined ? "pipe" : { file: options.outputFile },
+    ...inputSettings(options),
     ...(options.env && { env: options.env }),
     ...(options.cwd && { cwd: options.cwd }),
   };
+}
+
+function inputSettings({ input, inputFile }: RunOptions): Options {
+  if (input !== undefined) return { input };
+  return inputFile === undefined ? { stdin: "ignore" } : { inputFile };
 }
 
 function text(output: unknown): string {

@@ -60,6 +60,7 @@ function hostLayout(folder: string) {
     containerd: join(folder, "containerd"),
     btrfsImage: join(folder, "btrfs.img"),
     tankImage: join(folder, "tank.img"),
+    kernelSettings: join(folder, "kernel-settings"),
     onReset: join(folder, "on-reset.json"),
     watchdogLog: join(folder, "watchdog.log"),
     console: join(folder, "console.log"),
