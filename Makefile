@@ -36,6 +36,7 @@ format: deps
 
 generate: deps
 	$(NODE) crds/generate.ts
+	$(NODE) charts/quorate/generate.ts
 
 model: deps
 	$(NODE) --test e2e/test/fencing-model.host.test.ts

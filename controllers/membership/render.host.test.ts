@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import type { CorosyncConfig } from "./corosync-config.ts";
@@ -11,11 +11,11 @@ const absent =
   spawnSync("corosync", ["-v"]).error !== undefined && "SKIPPED: there is no corosync here (apt-get install corosync)";
 
 const nodes = [1, 2, 3].map((n) => ({
-  name: `n${n}`,
+  // Corosync looks for its own host among the nodes.
+  name: n === 1 ? hostname() : `n${n}`,
   nodeId: n,
   votes: n === 3 ? 0 : 1,
   addresses: [
-    // The test of a configuration looks for the host itself among the nodes.
     { link: 0, address: `127.0.0.${n}` },
     { link: 5, address: n === 1 ? "::1" : `fd00:6::${n}` },
   ],
@@ -61,10 +61,14 @@ function refusal(text: string): string | undefined {
   const folder = mkdtempSync(join(tmpdir(), "quorate-render-"));
   try {
     const file = join(folder, "corosync.conf");
-    writeFileSync(file, text);
-    writeFileSync(join(folder, "authkey"), Buffer.alloc(256, 7), { mode: 0o600 });
-    const env = { ...process.env, COROSYNC_TOTEM_AUTHKEY_FILE: join(folder, "authkey") };
-    const { status, stderr } = spawnSync("corosync", ["-t", "-c", file], { env, timeout: 20_000, encoding: "utf8" });
+    const key = join(folder, "authkey");
+    writeFileSync(key, Buffer.alloc(256, 7), { mode: 0o600 });
+    // The key of this test, and messages where they can be seen.
+    writeFileSync(
+      file,
+      text.replace("totem {\n", `totem {\n  keyfile: ${key}\n`).replace("to_stderr: no", "to_stderr: yes"),
+    );
+    const { status, stderr } = spawnSync("corosync", ["-t", "-f", "-c", file], { timeout: 20_000, encoding: "utf8" });
     return status === 0 ? undefined : `status ${status}: ${stderr}`;
   } finally {
     rmSync(folder, { recursive: true });
