@@ -66,8 +66,13 @@ export class Credentials {
   async #prepare(refused: boolean): Promise<Target> {
     const stamp = stampOf(this.#files);
     if (refused || stamp !== this.#stamp) {
-      this.#config = this.#load();
-      this.#stamp = stamp;
+      try {
+        this.#config = this.#load();
+        this.#stamp = stamp;
+      } catch (error) {
+        // Being written at this moment, perhaps: go on with what worked, and look again soon.
+        if (this.#target === undefined) throw error;
+      }
     }
     const cluster = this.#config.getCurrentCluster();
     if (cluster === null) {

@@ -99,6 +99,7 @@ describe("leader election on a real API server", { skip: whyNoControlPlane() ?? 
     await a.until("leads", 20_000);
     b = new Candidate("b", controlPlane.kubeconfig, lease);
     await b.until("ready", 20_000);
+    // Long enough for b to lead, if it could.
     await systemClock.sleep(1_000);
     assert.equal(b.acts().length, 0);
   });
@@ -117,7 +118,7 @@ describe("leader election on a real API server", { skip: whyNoControlPlane() ?? 
     const leadsMs = await b.until("leads", LEASE_MS + 3_000);
     const lastActMs = a.acts().at(-1) ?? 0;
     t.diagnostic(`the next leads ${leadsMs - killedMs} ms after the kill`);
-    assert.ok(leadsMs - killedMs <= LEASE_MS + 1_000);
+    assert.ok(leadsMs - killedMs <= LEASE_MS + 1_500);
     assert.ok(leadsMs - lastActMs >= LEASE_MS - 1_000, "not before the lease has run out");
     assert.equal(b.said.find(({ what }) => what === "leads")?.epoch, 2);
   });
@@ -169,14 +170,15 @@ describe("leader election on a real API server", { skip: whyNoControlPlane() ?? 
     );
   });
 
-  it("the API server's restart by kill is outlived when it is short", async () => {
+  it("after the API server was killed and started again exactly one leads", async () => {
     const holder = leaseHolder((await client.get(LEASES, { namespace: "default", name: lease })) ?? never());
     assert.equal(holder, a.said[0]?.identity);
     await controlPlane.stopApiServer("SIGKILL");
     await controlPlane.startApiServer();
+    // Both have had the time to find the server and to fight for the Lease.
     await systemClock.sleep(LEASE_MS * 2);
     const leading = [a, b].filter((one) => (one.acts().at(-1) ?? 0) > systemClock.elapsedMs() - 500);
-    assert.equal(leading.length, 1, "exactly one leads after it");
+    assert.equal(leading.length, 1, `leading: ${leading.map(({ name }) => name).join(", ") || "none"}`);
   });
 });
 

@@ -154,7 +154,7 @@ export class LeaderElection {
       type: LEASES,
       namespace,
       fieldSelector: `metadata.name=${name}`,
-      name: `lease ${name}`,
+      name: `election-${name}`,
       onChange: (key) => {
         rival.observe(cache.get(key));
         wake.resolve();

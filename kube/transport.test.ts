@@ -179,6 +179,40 @@ describe("requests", () => {
     assert.equal(requests[0]?.headers.authorization, "Bearer secret-3");
   });
 
+  it("ask the plugin of the kubeconfig for credentials, and do not wait for it for ever", async () => {
+    answer = (response) => json(response, 200, found);
+    const credential = {
+      apiVersion: "client.authentication.k8s.io/v1",
+      kind: "ExecCredential",
+      status: { token: "secret-4" },
+    };
+    const exec = { apiVersion: credential.apiVersion, command: "echo", args: [JSON.stringify(credential)] };
+    await KubeClient.fromKubeconfig(writeKubeconfig({ exec })).get(CONFIG_MAPS, KEY);
+    assert.equal(requests[0]?.headers.authorization, "Bearer secret-4");
+    const slow = KubeClient.fromKubeconfig(writeKubeconfig({ exec: { ...exec, command: "sleep", args: ["5"] } }));
+    await assert.rejects(slow.get(CONFIG_MAPS, KEY, { timeoutMs: 100 }), {
+      reason: "CredentialsUnavailable",
+      class: "environment",
+    });
+    const broken = KubeClient.fromKubeconfig(writeKubeconfig({ exec: { ...exec, command: "false", args: [] } }));
+    await assert.rejects(broken.get(CONFIG_MAPS, KEY), { reason: "CredentialsUnavailable" });
+  });
+
+  it("go on with the credentials they have while the kubeconfig is half written", async () => {
+    answer = (response) => json(response, 200, found);
+    await client.get(CONFIG_MAPS, KEY);
+    writeFileSync(join(folder, "kubeconfig"), "users: [");
+    clock.freeze(20_000);
+    await client.get(CONFIG_MAPS, KEY);
+    writeKubeconfig({ token: "secret-5" });
+    clock.freeze(20_000);
+    await client.get(CONFIG_MAPS, KEY);
+    assert.deepEqual(
+      requests.map(({ headers }) => headers.authorization),
+      ["Bearer secret-1", "Bearer secret-1", "Bearer secret-5"],
+    );
+  });
+
   it("say what the server said, with an error for each kind of refusal", async () => {
     const cases: [number, object | string, new (...args: never[]) => QuorateError, string, string][] = [
       [422, { message: "spec.x: must be set", reason: "Invalid" }, InvalidError, "user", "Invalid"],

@@ -5,6 +5,7 @@ import { QuorateError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { errorOfAnswer, UnreachableError } from "./api-errors.ts";
 import { type Credentials, dropIdle, type Target } from "./credentials.ts";
+import { counter, histogram } from "./metrics.ts";
 
 export interface Exchange {
   /** What is tried on which object, for error messages: `apply Guest prod/db1`. */
@@ -20,6 +21,9 @@ export interface Exchange {
   /** Doing it twice is as good as once, so a connection that broke before the answer is tried again at once. */
   repeatable: boolean;
 }
+
+const requests = counter("quorate_kube_requests_total", "Requests to the API server.", ["method", "code"]);
+const durations = histogram("quorate_kube_request_duration_seconds", "Time until the answer began.", ["method"]);
 
 /** What one exchange may hold in memory; a list page of 500 objects is far below. */
 const MAX_ANSWER_BYTES = 256 * 1024 * 1024;
@@ -58,12 +62,16 @@ export class Transport {
     let reconnected = false;
     for (;;) {
       exchange.signal?.throwIfAborted();
-      const target = await this.#target(exchange, reauthenticated);
-      const attempt = new Attempt(exchange, target, this.#userAgent, Math.max(1, untilMs - this.#clock.elapsedMs()));
+      const leftMs = () => Math.max(1, untilMs - this.#clock.elapsedMs());
+      const target = await this.#target(exchange, reauthenticated, leftMs());
+      const attempt = new Attempt(exchange, target, this.#userAgent, leftMs());
+      const measured = durations.startTimer({ method: exchange.method });
       try {
         const answer = await attempt.answer();
         this.#warn(answer.headers.warning);
         const status = answer.statusCode ?? 0;
+        measured();
+        requests.inc({ method: exchange.method, code: String(status) });
         if (status >= 200 && status < 300) return await attempt.guard(read(answer));
         const error = errorOfAnswer(status, parseOrText(await attempt.guard(readAll(answer))), exchange.doing);
         const waitMs = retryAfterMs(status, answer.headers["retry-after"]);
@@ -74,6 +82,7 @@ export class Transport {
       } catch (error) {
         exchange.signal?.throwIfAborted();
         if (!(error instanceof BrokenConnection)) throw error;
+        requests.inc({ method: exchange.method, code: error.timedOut ? "timeout" : "broken" });
         if (error.timedOut) dropIdle(target.agent);
         // An idle connection that the server closed in the same moment says nothing about the server.
         const stale = error.reused && !error.timedOut && !reconnected && exchange.repeatable;
@@ -85,9 +94,12 @@ export class Transport {
     }
   }
 
-  async #target(exchange: Exchange, refused: boolean): Promise<Target> {
+  /** Credentials may come from a program that takes its time, or never ends. */
+  async #target(exchange: Exchange, refused: boolean, timeoutMs: number): Promise<Target> {
+    const late = Promise.withResolvers<never>();
+    const timer = setTimeout(() => late.reject(new Error(`nothing in ${(timeoutMs / 1000).toFixed(1)} s`)), timeoutMs);
     try {
-      return await this.#credentials.target(refused);
+      return await Promise.race([this.#credentials.target(refused), late.promise]);
     } catch (error) {
       if (error instanceof QuorateError) throw error;
       const message = error instanceof Error ? error.message.trim().slice(-500) : String(error);
@@ -95,11 +107,11 @@ export class Transport {
         "environment",
         "CredentialsUnavailable",
         0,
-        `${exchange.doing}: no credentials: ${message}`,
-        {
-          cause: error,
-        },
+        `${exchange.doing}: no credentials: ${message}; check the files and the plugin that the kubeconfig names`,
+        { cause: error },
       );
+    } finally {
+      clearTimeout(timer);
     }
   }
 

@@ -169,12 +169,12 @@ describe("a watch cache on a real API server", { skip: whyNoControlPlane() ?? fa
     assert.equal(consumer.callsAfterStop, 0);
 
     t.diagnostic(
-      `watches ${await valueOf("started", "soak")}, lists ${await valueOf("relisted", "soak")}, gone ${await valueOf("gone", "soak")}, ` +
-        `errors ${await valueOf("error", "soak")}, events ${await valueOf("events", "soak")}; heap MB ${heapMb.map((mb) => mb.toFixed(1)).join(" ")}`,
+      `watches ${await metricOf("started", "soak")}, lists ${await metricOf("relisted", "soak")}, gone ${await metricOf("gone", "soak")}, ` +
+        `errors ${await metricOf("error", "soak")}, events ${await metricOf("events", "soak")}; heap MB ${heapMb.map((mb) => mb.toFixed(1)).join(" ")}`,
     );
     const growth = (heapMb.at(-1) ?? 0) - (heapMb[0] ?? 0);
     assert.ok(growth < 4, `the heap grew by ${growth.toFixed(1)} MB: ${heapMb.map((mb) => mb.toFixed(1)).join(", ")}`);
-    assert.ok((await valueOf("started", "soak")) >= 5);
+    assert.ok((await metricOf("started", "soak")) >= 5);
   });
 
   it("watches only what its selectors name, in one namespace or all", async () => {
@@ -219,10 +219,10 @@ describe("a watch cache on a real API server", { skip: whyNoControlPlane() ?? fa
     const cache = new WatchCache({ ...options, onChange: (key) => void told.push(key) });
     await cache.start();
     try {
-      await until("the watch is open", 5, async () => (await valueOf("started", "compacted")) === 1);
+      await until("the watch is open", 5, async () => (await metricOf("started", "compacted")) === 1);
       await controlPlane.stopApiServer("SIGKILL");
       // Its clock stands still, so it does not come back before all this has happened.
-      await until("it waits to come back", 5, async () => (await valueOf("error", "compacted")) === 1);
+      await until("it waits to come back", 5, async () => (await metricOf("error", "compacted")) === 1);
       told.length = 0;
       await controlPlane.startApiServer();
       await client.delete(CONFIG_MAPS, metadata("goes"));
@@ -233,9 +233,9 @@ describe("a watch cache on a real API server", { skip: whyNoControlPlane() ?? fa
       await controlPlane.startApiServer();
       await until("it lists anew", 15, async () => {
         await clock.advance(1_000);
-        return (await valueOf("relisted", "compacted")) === 2;
+        return (await metricOf("relisted", "compacted")) === 2;
       });
-      assert.equal(await valueOf("gone", "compacted"), 1);
+      assert.equal(await metricOf("gone", "compacted"), 1);
       assert.deepEqual(told.sort(), ["default/comes", "default/comes-too", "default/goes"]);
     } finally {
       await cache.stop();
@@ -246,8 +246,8 @@ describe("a watch cache on a real API server", { skip: whyNoControlPlane() ?? fa
     const cache = new WatchCache({ client, type: NAMESPACES, name: "idle", watchSeconds: 4, log });
     await cache.start();
     try {
-      await until("three watches", 20, async () => (await valueOf("started", "idle")) >= 3);
-      assert.equal(await valueOf("relisted", "idle"), 1);
+      await until("three watches", 20, async () => (await metricOf("started", "idle")) >= 3);
+      assert.equal(await metricOf("relisted", "idle"), 1);
       assert.ok(cache.lastSeenAgeMs() < 5_000);
     } finally {
       await cache.stop();
@@ -255,7 +255,7 @@ describe("a watch cache on a real API server", { skip: whyNoControlPlane() ?? fa
   });
 });
 
-async function valueOf(metric: string, cache: string): Promise<number> {
+async function metricOf(metric: string, cache: string): Promise<number> {
   const values = (await registry.getSingleMetric(`quorate_watch_${metric}_total`)?.get())?.values ?? [];
   return values.filter(({ labels }) => labels.cache === cache).reduce((sum, { value }) => sum + value, 0);
 }

@@ -101,11 +101,12 @@ export class SharedObjects {
     };
   }
 
-  /** Sum of what runs on the node, as a host would measure it. */
+  /** Sum of what runs on the node of the services that the CRM knows. */
   measuredOn(node: string, guests: Guests): Usage {
     let cpu = 0;
     let memory = 0;
     for (const id of guests.runningOn(node)) {
+      if (this.crm?.services[id] === undefined) continue;
       const usage = this.measured.get(id) ?? DEFAULT_MEASURED;
       cpu += usage.cpu;
       memory += usage.memory;

@@ -20,7 +20,7 @@ export function planShutdown(turn: Turn): void {
   const drained = state.mode === "Maintenance" && kind !== "agent-restart" && turn.activeServices().length === 0;
   const plan = drained ? "already-drained" : chosen;
   if (kind !== "agent-restart") turn.event("shutdown.requested", undefined, { policy });
-  turn.event("shutdown.plan", undefined, { op: operation(kind, chosen), plan });
+  turn.event("shutdown.plan", undefined, { op: operation(kind, chosen), plan, ...(drained ? { policy } : {}) });
   turn.set({ shutdownPlan: plan });
 }
 

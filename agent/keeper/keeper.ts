@@ -172,7 +172,10 @@ export class Keeper {
       this.#save({ armed: false });
       throw error instanceof Refused
         ? error
-        : new Refused("WatchdogUnavailable", `${config.device} cannot be armed: ${words(error)}`);
+        : new Refused(
+            "WatchdogUnavailable",
+            `${config.device} cannot be armed: ${words(error)}. It must exist, and no other program may have it open (systemd with RuntimeWatchdogSec=, watchdogd, sbd)`,
+          );
     }
     log.warn({ device: config.device, timeoutSeconds: this.#watchdog.timeoutSeconds }, "armed");
   }

@@ -1,5 +1,6 @@
-import { rmSync } from "node:fs";
+import { mkdirSync, rmSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
+import { dirname } from "node:path";
 import { OPERATIONS, type Operation, Refused, type Reply } from "./protocol.ts";
 
 const MAX_LINE = 4096;
@@ -12,6 +13,7 @@ const MAX_CONNECTIONS = 16;
  */
 export async function listen(path: string, handle: (operation: Operation) => Promise<Reply>): Promise<Server> {
   if (await isAnswered(path)) throw new Error(`another keeper answers on ${path}`);
+  mkdirSync(dirname(path), { recursive: true });
   rmSync(path, { force: true });
   const server = createServer((socket) => converse(socket, handle));
   server.maxConnections = MAX_CONNECTIONS;

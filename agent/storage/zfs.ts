@@ -1,4 +1,5 @@
-import { QuorateError } from "../../errors.ts";
+import { setTimeout as delay } from "node:timers/promises";
+import { classify, QuorateError } from "../../errors.ts";
 import type { Host } from "../host/index.ts";
 import { DISK_FILE, ensureDiskFile, fileSize, isWritable } from "./disk-file.ts";
 import { type VolumeId, volumeName } from "./names.ts";
@@ -6,6 +7,9 @@ import type { ReplicationStorage, Snapshot, StorageConfig, StorageDriver, Volume
 import { type Properties, REPLICA_PROPERTY, ZfsCli } from "./zfs-cli.ts";
 import { datasetOf } from "./zfs-names.ts";
 import { ZfsReplication } from "./zfs-replication.ts";
+
+const UNMOUNT_ATTEMPTS = 6;
+const UNMOUNT_PAUSE_MS = 250;
 
 /**
  * Volumes as ZFS file systems that hold `disk.raw`, on kernel ZFS and on userland ZFS alike.
@@ -89,7 +93,7 @@ export class ZfsStorage implements StorageDriver {
     const dataset = this.#of(id);
     const properties = await this.#properties(dataset);
     if (properties === undefined) return;
-    if (properties.get("mounted")?.value === "yes") await this.#zfs.change("unmount", dataset);
+    if (properties.get("mounted")?.value === "yes") await this.#unmount(dataset);
     if (properties.get("canmount")?.value !== "noauto") await this.#zfs.change("set", "canmount=noauto", dataset);
     if (properties.get("readonly")?.value !== "on") await this.#zfs.change("set", "readonly=on", dataset);
   }
@@ -118,6 +122,18 @@ export class ZfsStorage implements StorageDriver {
     }
     if (properties?.get("mounted")?.value !== "yes") await this.#zfs.change("mount", dataset);
     return mountpoint;
+  }
+
+  /** Userland ZFS hears of the last close of a file some moments after the process that had it open is gone. */
+  async #unmount(dataset: string): Promise<void> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.#zfs.change("unmount", dataset);
+      } catch (error) {
+        if (attempt === UNMOUNT_ATTEMPTS || classify(error).reason !== "Locked") throw error;
+      }
+      await delay(UNMOUNT_PAUSE_MS);
+    }
   }
 
   async #requireStorage(): Promise<void> {

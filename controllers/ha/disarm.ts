@@ -15,7 +15,7 @@ export function updateDisarm(round: Round): void {
     return;
   }
   if (round.disarm === undefined) {
-    round.event("command.accepted", "cluster", undefined, { op: "disarm", mode: wanted });
+    round.event("command.accepted", "cluster", undefined, { op: "disarm", mode: wanted.toLowerCase() });
     round.disarm = { mode: wanted, phase: "Disarming", agreed: false };
   }
   const busy = round.serviceIds().find((id) => UNDER_WAY.has(round.services.get(id)?.state ?? "Started"));
@@ -49,7 +49,10 @@ function letGo(round: Round, mode: "Freeze" | "Ignore"): void {
 }
 
 function agentsLetGo(round: Round): boolean {
-  return Object.values(round.view.nodes).every((node) => !node.member || !node.agentAlive || node.agentMode === "Disarmed");
+  return Object.values(round.view.nodes).every((node) => {
+    if (!node.member || !node.agentAlive) return true;
+    return node.agentMode === "Disarmed" || (node.agentMode === "Maintenance" && node.lease !== "agent");
+  });
 }
 
 function arm(round: Round): void {

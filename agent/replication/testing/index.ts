@@ -38,7 +38,7 @@ export class TwoNodes implements AsyncDisposable {
   static async start(pools: { n1?: number; n2?: number } = {}): Promise<TwoNodes> {
     const authority = await testAuthority();
     const node = async (name: string, poolBytes: number | undefined): Promise<TestNode> => {
-      const zfs = await startZfsFuseHost(poolBytes === undefined ? {} : { poolBytes });
+      const zfs = await startZfsFuseHost({ poolBytes: poolBytes ?? 1024 * 1024 * 1024 });
       const storage = openStorage(zfs.host, { name: "tank", type: "ZFS", dataset: zfs.dataset });
       const identity = await authority.identity(name);
       const answers = { verdict: (): Verdict => ({ allowed: true }) };
