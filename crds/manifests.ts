@@ -84,7 +84,7 @@ const files = [
   "migration",
 ] as const;
 
-/** All definitions, read and parsed anew with each call. */
+/** All definitions, read and parsed anew with each call. Needs the files of this folder, which the bundle does not hold. */
 export function crdManifests(): CrdManifest[] {
   return files.map((file) => load(readFileSync(join(import.meta.dirname, `${file}.yaml`), "utf8")) as CrdManifest);
 }

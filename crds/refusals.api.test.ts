@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { type ControlPlane, whyNoControlPlane } from "../e2e/controlplane/index.ts";
-import { createNamespaces, startApi, table, tryRow } from "./testing.ts";
+import { table } from "./testdata/table.ts";
+import { createNamespaces, startApi, tryRow } from "./testing.ts";
 
 const skip = whyNoControlPlane() ?? false;
 const rows = [...table("refusals.yaml"), ...table("accepted.yaml")].map((row, index) => ({

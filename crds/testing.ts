@@ -1,26 +1,10 @@
 /**
  * For the tests of this folder: a real API server that serves the API, and manifests applied to it with kubectl.
  */
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
-import { load } from "js-yaml";
 import { type ControlPlane, startControlPlane } from "../e2e/controlplane/index.ts";
 import { QuorateError } from "../errors.ts";
 import { API_VERSION } from "./index.ts";
-
-/** What a manifest of testdata/ has; apiVersion and namespace are filled in. */
-export interface Manifest {
-  kind: string;
-  metadata: { name: string };
-  spec?: unknown;
-}
-
-export interface Row {
-  name: string;
-  before?: Manifest;
-  manifest: Manifest;
-  error?: string;
-}
+import type { Manifest, Row } from "./testdata/table.ts";
 
 /** An API server that serves all kinds. The caller stops it. */
 export async function startApi(): Promise<ControlPlane> {
@@ -28,10 +12,6 @@ export async function startApi(): Promise<ControlPlane> {
   await controlPlane.kubectl(["apply", "--server-side", "-f", import.meta.dirname]);
   await controlPlane.kubectl(["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"]);
   return controlPlane;
-}
-
-export function table(file: string): Row[] {
-  return load(readFileSync(join(import.meta.dirname, "testdata", file), "utf8")) as Row[];
 }
 
 /** What `kubectl` says when it fails; undefined when it succeeds. */

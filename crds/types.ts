@@ -683,7 +683,8 @@ export interface ClusterNodeSpec {
   removalPolicy: "Drain" | "Force";
   /**
    * Separate this host from the cluster without reinstalling it: corosync is stopped and its files and keys are wiped.
-   * Default: absent. Cannot be taken back. Delete the ClusterNode afterwards.
+   * For a host that does not answer it is your word that it is off. Default: absent. Cannot be taken back. Delete the
+   * ClusterNode afterwards.
    */
   detach?: NodeDetach;
 }
@@ -787,7 +788,8 @@ export interface LocalSecretReference {
 
 /**
  * Separate this host from the cluster without reinstalling it: corosync is stopped and its files and keys are wiped.
- * Default: absent. Cannot be taken back. Delete the ClusterNode afterwards.
+ * For a host that does not answer it is your word that it is off. Default: absent. Cannot be taken back. Delete the
+ * ClusterNode afterwards.
  */
 export interface NodeDetach {
   /**

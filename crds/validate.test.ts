@@ -3,7 +3,8 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { loadAll } from "js-yaml";
-import { type KubeObject, validate, withDefaults } from "./index.ts";
+import { API_VERSION, type KubeObject, validate, withDefaults } from "./index.ts";
+import { type Row, table } from "./testdata/table.ts";
 
 const examples = join(import.meta.dirname, "../examples");
 
@@ -19,6 +20,22 @@ test("every example is valid", () => {
     }
   }
 });
+
+test("nothing is refused here that the API server accepts", () => {
+  for (const row of table("accepted.yaml")) assert.deepEqual(problems(row), [], row.name);
+});
+
+test("what the API server refuses for one field alone is found here too", () => {
+  const ofOneField =
+    /: (Required value|(Unsupported value|Too long|Too many): .*|Invalid value: "[^"]*": .*|.* in body .*)$/m;
+  const rows = table("refusals.yaml").filter((row) => row.before === undefined && ofOneField.test(row.error ?? ""));
+  assert.equal(rows.length > 50, true, `only ${rows.length} rows are of one field`);
+  for (const row of rows) assert.notDeepEqual(problems(row), [], row.name);
+});
+
+function problems({ manifest }: Row): unknown[] {
+  return validate(manifest.kind, { apiVersion: API_VERSION, ...manifest });
+}
 
 test("a problem names its field, what is wrong and what to do", () => {
   const bad = cluster({

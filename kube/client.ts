@@ -1,9 +1,9 @@
-import type { IncomingMessage } from "node:http";
 import { type Clock, systemClock } from "../clock.ts";
 import { QuorateError } from "../errors.ts";
 import { type Logger, processLog } from "../log.ts";
-import { errorOfAnswer, NotFoundError, UnreachableError } from "./api-errors.ts";
+import { NotFoundError, UnreachableError } from "./api-errors.ts";
 import { type Credentials, findCredentials, type KubeconfigOptions } from "./credentials.ts";
+import { pathOf, type Query, type Subresource } from "./request-path.ts";
 import {
   type Applied,
   formatKey,
@@ -13,6 +13,7 @@ import {
   type Written,
 } from "./resource.ts";
 import { type Exchange, Transport } from "./transport.ts";
+import { eventOf, linesOf, type WatchEvent } from "./watch-stream.ts";
 
 export interface ClientOptions extends KubeconfigOptions {
   /** Of every request that does not say otherwise; 10 s. Lists take three times as long. */
@@ -50,18 +51,10 @@ export interface DeleteOptions extends CallOptions {
   gracePeriodSeconds?: number;
 }
 
-export type WatchEvent<T> =
-  | { type: "ADDED" | "MODIFIED" | "DELETED"; object: T }
-  | { type: "BOOKMARK"; resourceVersion: string };
-
 /** What a KubeClient does; take this (or a Pick of it) where a test may put something else. */
 export type KubeApi = Pick<KubeClient, keyof KubeClient>;
 
-/** A subresource such as `status` or `approval`. */
-type Subresource = string;
-
 const PAGE_SIZE = 500;
-const MAX_WATCH_LINE = 32 * 1024 * 1024;
 
 /**
  * The API server. All writes of the project go through here, so content types, time-outs and errors are decided once.
@@ -344,62 +337,10 @@ export class KubeClient {
   }
 }
 
-type Query = Record<string, string | number | undefined>;
-
 function selectors(options: ListOptions): Query {
   return { labelSelector: options.labelSelector, fieldSelector: options.fieldSelector };
 }
 
-function pathOf(
-  type: ResourceType,
-  namespace: string | undefined,
-  name?: string,
-  query: Query = {},
-  subresource?: Subresource,
-): string {
-  if (name !== undefined && type.namespaced && namespace === undefined) {
-    throw new TypeError(`${type.kind} ${name}: a namespaced kind needs a namespace`);
-  }
-  const root = type.apiVersion.includes("/") ? `/apis/${type.apiVersion}` : `/api/${type.apiVersion}`;
-  const parts = [
-    ...(type.namespaced && namespace !== undefined ? ["namespaces", namespace] : []),
-    type.plural,
-    ...(name === undefined ? [] : [name]),
-    ...(subresource === undefined ? [] : [subresource]),
-  ];
-  const asked = new URLSearchParams();
-  for (const [key, value] of Object.entries(query)) if (value !== undefined) asked.set(key, String(value));
-  return `${root}/${parts.map(encodeURIComponent).join("/")}${asked.size > 0 ? `?${asked}` : ""}`;
-}
-
 function bodyOf(type: ResourceType, object: object): string {
   return JSON.stringify({ ...object, apiVersion: type.apiVersion, kind: type.kind });
-}
-
-async function* linesOf(answer: IncomingMessage, onBytes?: () => void): AsyncGenerator<string, void, void> {
-  let rest = "";
-  answer.setEncoding("utf8");
-  for await (const chunk of answer as AsyncIterable<string>) {
-    onBytes?.();
-    const lines = (rest + chunk).split("\n");
-    rest = lines.pop() ?? "";
-    if (rest.length > MAX_WATCH_LINE) throw new Error(`an event is larger than ${MAX_WATCH_LINE} characters`);
-    for (const line of lines) if (line !== "") yield line;
-  }
-}
-
-function eventOf<T extends KubeObject>(type: ResourceType<T>, line: string, doing: string): WatchEvent<T> {
-  const event = JSON.parse(line) as { type: string; object: T & { code?: number } };
-  switch (event.type) {
-    case "ADDED":
-    case "MODIFIED":
-    case "DELETED":
-      return { type: event.type, object: event.object };
-    case "BOOKMARK":
-      return { type: "BOOKMARK", resourceVersion: event.object.metadata.resourceVersion ?? "" };
-    case "ERROR":
-      throw errorOfAnswer(event.object.code ?? 500, event.object, doing);
-    default:
-      throw new Error(`${type.kind}: unknown event type ${event.type}`);
-  }
 }

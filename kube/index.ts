@@ -19,7 +19,6 @@ export {
   type KubeApi,
   KubeClient,
   type ListOptions,
-  type WatchEvent,
 } from "./client.ts";
 export {
   CERTIFICATE_SIGNING_REQUESTS,
@@ -80,3 +79,4 @@ export {
   type Written,
 } from "./resource.ts";
 export { WatchCache, type WatchCacheOptions } from "./watch-cache.ts";
+export type { WatchEvent } from "./watch-stream.ts";

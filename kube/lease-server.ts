@@ -1,8 +1,9 @@
 import { ConflictError, NotFoundError, UnreachableError } from "./api-errors.ts";
-import type { KubeApi, WatchEvent } from "./client.ts";
+import type { KubeApi } from "./client.ts";
 import type { Lease } from "./core-types.ts";
 import type { ManualClock } from "./manual-clock.ts";
 import { formatKey, type KubeObject, type ObjectKey } from "./resource.ts";
+import type { WatchEvent } from "./watch-stream.ts";
 
 type LeaseApi = Pick<KubeApi, "get" | "create" | "replace" | "list" | "watch" | "readText">;
 

@@ -189,7 +189,7 @@ describe("requests", () => {
     const exec = { apiVersion: credential.apiVersion, command: "echo", args: [JSON.stringify(credential)] };
     await KubeClient.fromKubeconfig(writeKubeconfig({ exec })).get(CONFIG_MAPS, KEY);
     assert.equal(requests[0]?.headers.authorization, "Bearer secret-4");
-    const slow = KubeClient.fromKubeconfig(writeKubeconfig({ exec: { ...exec, command: "sleep", args: ["5"] } }));
+    const slow = KubeClient.fromKubeconfig(writeKubeconfig({ exec: { ...exec, command: "sleep", args: ["1"] } }));
     await assert.rejects(slow.get(CONFIG_MAPS, KEY, { timeoutMs: 100 }), {
       reason: "CredentialsUnavailable",
       class: "environment",

@@ -2,11 +2,12 @@ import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { pino } from "pino";
 import { GoneError, UnreachableError } from "./api-errors.ts";
-import type { KubeApi, WatchEvent } from "./client.ts";
+import type { KubeApi } from "./client.ts";
 import { CONFIG_MAPS, type ConfigMap } from "./core-types.ts";
 import { ManualClock } from "./manual-clock.ts";
 import { registry } from "./metrics.ts";
 import { WatchCache, type WatchCacheOptions } from "./watch-cache.ts";
+import type { WatchEvent } from "./watch-stream.ts";
 
 const log = pino({ level: "silent" });
 

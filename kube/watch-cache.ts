@@ -3,9 +3,11 @@ import { classify, QuorateError } from "../errors.ts";
 import { type Logger, processLog } from "../log.ts";
 import { ApiError, GoneError } from "./api-errors.ts";
 import { backoffMs, jittered } from "./backoff.ts";
-import type { KubeApi, WatchEvent } from "./client.ts";
+import type { KubeApi } from "./client.ts";
 import { counter, gauge } from "./metrics.ts";
+import { ObjectStore } from "./object-store.ts";
 import { type KubeObject, keyOf, type ResourceType } from "./resource.ts";
+import type { WatchEvent } from "./watch-stream.ts";
 
 export interface WatchCacheOptions<T extends KubeObject> {
   client: Pick<KubeApi, "list" | "watch" | "readText">;
@@ -56,12 +58,6 @@ gauge("quorate_watch_objects", "Objects held.", ["cache"], (g) => {
 
 const RECONNECT = { baseMs: 100, maxMs: 5_000 };
 
-interface Entry<T> {
-  object: T;
-  /** When this resourceVersion was first seen here. */
-  changedAtMs: number;
-}
-
 /**
  * A local copy of all objects of a kind, kept fresh by list and watch. Objects are frozen and come without
  * managedFields. After a lost connection it resumes where it was; it lists anew when the server has forgotten that place,
@@ -75,14 +71,12 @@ export class WatchCache<T extends KubeObject> {
   readonly #random: () => number;
   readonly #stopping = new AbortController();
   readonly #synced = Promise.withResolvers<void>();
-  /** namespace ("" when the kind has none) -> key -> entry */
-  readonly #spaces = new Map<string, Map<string, Entry<T>>>();
+  readonly #objects = new ObjectStore<T>();
   #loop: Promise<void> | undefined;
   #resourceVersion: string | undefined;
   #relistAtMs = 0;
   #lastSeenMs: number;
   #isSynced = false;
-  #size = 0;
 
   constructor(options: WatchCacheOptions<T>) {
     this.name = options.name ?? options.type.plural;
@@ -122,20 +116,16 @@ export class WatchCache<T extends KubeObject> {
   }
 
   get size(): number {
-    return this.#size;
+    return this.#objects.size;
   }
 
   /** @param key `namespace/name` */
   get(key: string): T | undefined {
-    return this.#entry(key)?.object;
+    return this.#objects.get(key)?.object;
   }
 
   list(namespace?: string): T[] {
-    const spaces =
-      namespace === undefined
-        ? [...this.#spaces.values()]
-        : [this.#spaces.get(namespace) ?? new Map<string, Entry<T>>()];
-    return spaces.flatMap((space) => [...space.values()].map((entry) => entry.object));
+    return this.#objects.list(namespace);
   }
 
   /**
@@ -143,7 +133,7 @@ export class WatchCache<T extends KubeObject> {
    * enter, so it is what "the Lease has not changed for …" is measured with.
    */
   changedAtMs(key: string): number | undefined {
-    return this.#entry(key)?.changedAtMs;
+    return this.#objects.get(key)?.changedAtMs;
   }
 
   /**
@@ -152,10 +142,6 @@ export class WatchCache<T extends KubeObject> {
    */
   lastSeenAgeMs(): number {
     return this.#clock.elapsedMs() - this.#lastSeenMs;
-  }
-
-  #entry(key: string): Entry<T> | undefined {
-    return this.#spaces.get(spaceOf(key))?.get(key);
   }
 
   async #run(): Promise<void> {
@@ -212,9 +198,7 @@ export class WatchCache<T extends KubeObject> {
       listed.add(keyOf(item));
       this.#put(item);
     }
-    for (const space of [...this.#spaces.values()]) {
-      for (const key of [...space.keys()]) if (!listed.has(key)) this.#remove(key);
-    }
+    for (const key of this.#objects.keys()) if (!listed.has(key)) this.#remove(key);
     this.#resourceVersion = resourceVersion;
     const relistMs = this.#options.relistMs ?? 600_000;
     this.#relistAtMs = this.#clock.elapsedMs() + relistMs * (1 - this.#random() / 10);
@@ -286,23 +270,11 @@ export class WatchCache<T extends KubeObject> {
   }
 
   #put(object: T): void {
-    const key = keyOf(object);
-    const known = this.#entry(key);
-    if (known !== undefined && known.object.metadata.resourceVersion === object.metadata.resourceVersion) return;
-    if ("managedFields" in object.metadata) delete object.metadata.managedFields;
-    const space = this.#spaces.get(spaceOf(key)) ?? new Map<string, Entry<T>>();
-    this.#spaces.set(spaceOf(key), space);
-    space.set(key, { object: deepFreeze(object), changedAtMs: this.#clock.elapsedMs() });
-    if (known === undefined) this.#size += 1;
-    this.#tell(key);
+    if (this.#objects.put(object, this.#clock.elapsedMs())) this.#tell(keyOf(object));
   }
 
   #remove(key: string): void {
-    const space = this.#spaces.get(spaceOf(key));
-    if (space?.delete(key) !== true) return;
-    this.#size -= 1;
-    if (space.size === 0) this.#spaces.delete(spaceOf(key));
-    this.#tell(key);
+    if (this.#objects.remove(key)) this.#tell(key);
   }
 
   #tell(key: string): void {
@@ -317,17 +289,4 @@ export class WatchCache<T extends KubeObject> {
   #seen(): void {
     this.#lastSeenMs = this.#clock.elapsedMs();
   }
-}
-
-function spaceOf(key: string): string {
-  const slash = key.indexOf("/");
-  return slash < 0 ? "" : key.slice(0, slash);
-}
-
-function deepFreeze<V>(value: V): V {
-  if (typeof value === "object" && value !== null && !Object.isFrozen(value)) {
-    for (const inner of Object.values(value)) deepFreeze(inner);
-    Object.freeze(value);
-  }
-  return value;
 }

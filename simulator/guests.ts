@@ -65,6 +65,12 @@ export class Guests {
     return !this.#fails(this.#failedMoves, id, model.move_failures, model, node);
   }
 
+  /** Whether the CRM takes it for one whose moves are live. */
+  isMachine(id: string): boolean {
+    return id.startsWith("vm:");
+  }
+
+  /** Whether its driver moves it live when it is told to. */
   canMoveLive(id: string): boolean {
     return !id.startsWith("ct:");
   }

@@ -92,7 +92,7 @@ export class SharedObjects {
       maxRelocate: service.max_relocate,
       failback: service.failback,
       running: guests.runsOn(id, service.node),
-      canMoveLive: guests.canMoveLive(id),
+      canMoveLive: guests.isMachine(id),
       defined: this.defined.get(id) ?? DEFAULT_DEFINED,
       measured: this.measured.get(id) ?? DEFAULT_MEASURED,
       ...(service.group === undefined ? {} : { group: service.group }),

@@ -30,12 +30,13 @@ const VERSIONS = `${ROOT}/versions`;
 const UNIT_PATH = `/etc/systemd/system/${UNIT_NAME}`;
 const COPY_LIMIT_MS = 120_000;
 const CHECK_LIMIT_MS = 30_000;
+const START_LIMIT_MS = 30_000;
 
 /**
  * Brings the keeper of the host to this release and configuration, and starts it. Does nothing when it is there already.
  *
  * An armed keeper is replaced by a restart: the watchdog counts on for that time, so it happens only with a fresh proof
- * of quorum and a release that has shown on this host that it loads; one that does not answer within half the watchdog's
+ * of quorum and a release that has shown on this host that it loads; one that does not pet within half the watchdog's
  * time-out is taken back.
  *
  * @returns true when something was changed
@@ -64,10 +65,7 @@ export async function installKeeper(
   if (isInstalled && (await isUnitActive(host, UNIT_NAME))) return false;
 
   await copyRelease(host, release, folder);
-  await host.run(command[0] ?? "", [...command.slice(1), "--self-check", "--config", "/dev/stdin"], {
-    timeoutMs: CHECK_LIMIT_MS,
-    input: configText,
-  });
+  await host.run(command[0] ?? "", [...command.slice(1), "--self-check"], { timeoutMs: CHECK_LIMIT_MS });
   const running = await runningKeeper(host);
   if (running !== undefined) checkReplaceable(running);
   try {
@@ -132,24 +130,21 @@ async function answers(
   timeoutSeconds: number,
   clock: Clock,
 ): Promise<void> {
-  const until = clock.elapsedMs() + timeoutSeconds * 500;
+  const limitMs = isArmed ? timeoutSeconds * 500 : START_LIMIT_MS;
+  const until = clock.elapsedMs() + limitMs;
   let last = "";
   while (clock.elapsedMs() < until) {
     try {
       const { release } = await client(host).hello();
       const status = await client(host).status();
-      if (release === version && status.armed === isArmed && (!isArmed || status.petAgeMs !== undefined)) return;
+      if (release === version && (!isArmed || (status.armed && status.petAgeMs !== undefined))) return;
       last = `release ${release}, ${status.armed ? "armed" : "not armed"}${status.error === undefined ? "" : `, ${status.error}`}`;
     } catch (error) {
       last = classify(error).message;
     }
     await clock.sleep(100);
   }
-  throw new QuorateError(
-    "environment",
-    "KeeperNotStarted",
-    `not seen at work within ${timeoutSeconds * 500} ms: ${last}`,
-  );
+  throw new QuorateError("environment", "KeeperNotStarted", `not seen at work within ${limitMs} ms: ${last}`);
 }
 
 async function takenBack(

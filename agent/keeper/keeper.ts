@@ -49,7 +49,6 @@ export class Keeper {
   #proofAtMs: number | undefined;
   /** Corosync has not said anything else since. Its silence takes nothing back before F is over. */
   #isProofLastWord = false;
-  #petAtMs: number | undefined;
   #error: string | undefined;
   #logged: { text: string; atMs: number } | undefined;
 
@@ -89,7 +88,7 @@ export class Keeper {
     if ("silent" in answer) return this.#withoutProof(answer.silent);
     const { history, proves } = judge(this.#history, answer, this.#parts.config);
     this.#history = history;
-    this.#isProofLastWord = proves;
+    this.#isProofLastWord = true;
     if (!answer.quorate) return this.#withoutProof("this host is in a partition without quorum");
     if (!proves)
       return this.#withoutProof("corosync was silent for longer than its token time-out and is not believed yet");
@@ -117,10 +116,7 @@ export class Keeper {
     try {
       this.#requireFreshProof();
       this.#watchdog.open();
-      if (this.#watchdog.timeoutSeconds === undefined) {
-        const wrong = this.#watchdog.setTimeout();
-        if (wrong !== undefined) this.#parts.log.error(`armed and not to be relied on: ${wrong.message}`);
-      }
+      if (this.#watchdog.timeoutSeconds === undefined) this.#watchdog.setTimeout();
       this.#pet();
     } catch (error) {
       this.#complain(`the watchdog is not petted, and the host resets unless it can be soon: ${words(error)}`);
@@ -132,8 +128,7 @@ export class Keeper {
   /** The only place that writes a pet. @throws Error */
   #pet(): void {
     const proofAtMs = this.#requireFreshProof();
-    this.#watchdog.pet();
-    this.#petAtMs = this.#parts.nowMs();
+    this.#watchdog.pet(this.#parts.nowMs());
     this.#parts.record.save({ askedAtMs: proofAtMs, ringId: this.#history?.ringId ?? "" });
     if (this.#error !== undefined) this.#parts.log.warn("petting again");
     this.#error = undefined;
@@ -144,16 +139,17 @@ export class Keeper {
     const { config, store, log, wallTime } = this.#parts;
     if (this.#state.expiring)
       throw new Refused("ExpireOrdered", "the host was told to reset; it arms again in its next boot");
-    if (this.#state.armed) {
-      if (!this.#watchdog.isOpen)
-        throw new Refused("WatchdogUnavailable", this.#error ?? "the watchdog is not open yet; ask again");
-      return;
-    }
     if (!this.#hasFreshProof())
       throw new Refused(
         "NoQuorumProof",
-        `without a fresh proof of quorum the host would reset at once; ${this.#error ?? "ask again"}`,
+        `without a fresh proof of quorum the host resets; ${this.#error ?? "ask again"}`,
       );
+    if (this.#state.armed) {
+      if (this.#watchdog.unfitness !== undefined) throw this.#watchdog.unfitness;
+      if (this.#watchdog.petAtMs === undefined || this.#error !== undefined)
+        throw new Refused("WatchdogUnavailable", `armed before, and not petted now: ${this.#error ?? "ask again"}`);
+      return;
+    }
     if (config.descriptorStore === "Required" && !store.available) {
       throw new Refused(
         "NoDescriptorStore",
@@ -163,8 +159,8 @@ export class Keeper {
     this.#save({ armed: true, since: wallTime() });
     try {
       this.#watchdog.open();
-      const wrong = this.#watchdog.setTimeout();
-      if (wrong !== undefined) throw wrong;
+      this.#watchdog.setTimeout();
+      if (this.#watchdog.unfitness !== undefined) throw this.#watchdog.unfitness;
       this.#error = undefined;
       this.#pet();
     } catch (error) {
@@ -199,7 +195,6 @@ export class Keeper {
       throw new Refused("WatchdogUnavailable", `${device} cannot be closed: ${words(error)}`);
     }
     await this.#watchdog.close();
-    this.#petAtMs = undefined;
     this.#save({ armed: false });
     this.#parts.log.warn({ device }, "disarmed");
   }
@@ -278,7 +273,8 @@ export class Keeper {
   #status(): KeeperStatus {
     const { armed, expiring, since } = this.#state;
     const { identity, nowayout } = this.#watchdog.facts();
-    const { timeoutSeconds, isHeld } = this.#watchdog;
+    const { timeoutSeconds, isHeld, unfitness, petAtMs } = this.#watchdog;
+    const error = this.#error ?? unfitness?.message;
     return {
       ok: true,
       armed,
@@ -291,8 +287,8 @@ export class Keeper {
       ...(timeoutSeconds === undefined ? {} : { timeoutSeconds }),
       ...(nowayout === undefined ? {} : { nowayout }),
       ...(this.#proofAtMs === undefined ? {} : { proofAgeMs: this.#ageMs(this.#proofAtMs) }),
-      ...(this.#petAtMs === undefined ? {} : { petAgeMs: this.#ageMs(this.#petAtMs) }),
-      ...(this.#error === undefined ? {} : { error: this.#error }),
+      ...(petAtMs === undefined ? {} : { petAgeMs: this.#ageMs(petAtMs) }),
+      ...(error === undefined ? {} : { error }),
     };
   }
 

@@ -16,19 +16,24 @@ export function lockMemory(): void {
   if (mlockallCall(current | future | onFault) !== 0) throw systemError("mlockall");
 }
 
-/** Tells systemd something, with a copy of `fd` where one is given. @throws Error when it could not be sent. */
-export function notifySystemd(message: string, fd?: number): void {
+let sdNotify: ReturnType<LibraryHandle["func"]> | undefined;
+
+/** Every host that systemd runs has it. @throws Error */
+export function loadSystemd(): void {
   sdNotify ??= koffi
     .load("libsystemd.so.0")
     .func("int sd_pid_notify_with_fds(int pid, int unset, const char *state, const int *fds, unsigned int count)");
-  const sent: number = sdNotify(0, 0, message, fd === undefined ? null : [fd], fd === undefined ? 0 : 1);
+}
+
+/** Tells systemd something, with a copy of `fd` where one is given. @throws Error when it could not be sent. */
+export function notifySystemd(message: string, fd?: number): void {
+  loadSystemd();
+  const sent: number = sdNotify?.(0, 0, message, fd === undefined ? null : [fd], fd === undefined ? 0 : 1);
   if (sent <= 0)
     throw new Error(
       sent === 0 ? "this process was not started by systemd" : `systemd could not be told: error ${-sent}`,
     );
 }
-
-let sdNotify: ReturnType<LibraryHandle["func"]> | undefined;
 
 function systemError(call: string): Error {
   const number = koffi.errno();

@@ -6,14 +6,14 @@ import { loadConfig, POLL_MS } from "./config.ts";
 import { descriptorStore } from "./descriptor-store.ts";
 import { watchdogDevice } from "./device.ts";
 import { Keeper } from "./keeper.ts";
-import { lockMemory } from "./libc.ts";
+import { loadSystemd, lockMemory } from "./libc.ts";
 import { listen } from "./server.ts";
 import { proofRecord, readBootId, stateFile } from "./state-file.ts";
 
 const USAGE = `usage: quorate keeper [--config FILE] [--state FILE] [--socket PATH] [--release NAME] [--self-check]
 
 Owns the host's watchdog: once armed, it is petted only while the host's own corosync proves quorum.
---self-check loads everything, reads the configuration and ends without touching the device.
+--self-check shows that the program loads on this host, and ends.
 `;
 
 /** The keeper of this host's watchdog; ends on SIGTERM, without closing the watchdog. */
@@ -33,13 +33,12 @@ export async function main(args: string[]): Promise<void> {
     process.stdout.write(USAGE);
     return;
   }
+  if (values["self-check"]) return loadSystemd();
   const log = processLog("keeper");
   const config = loadConfig(values.config);
   const nowMs = () => systemClock.elapsedMs();
   const store = descriptorStore(process.env, process.pid);
   const ask = askCorosync(config.corosyncTimeoutMilliseconds, nowMs);
-  if (values["self-check"]) return;
-
   try {
     lockMemory();
   } catch (error) {

@@ -15,6 +15,8 @@ export class Watchdog {
   #isHeld = false;
   #isClosing = false;
   #timeoutSeconds: number | undefined;
+  #unfitness: Refused | undefined;
+  #petAtMs: number | undefined;
 
   constructor(device: WatchdogDevice, store: DescriptorStore, config: KeeperConfig) {
     this.#device = device;
@@ -41,6 +43,16 @@ export class Watchdog {
     return this.#timeoutSeconds;
   }
 
+  /** Why the open device cannot be relied on to fence the host, or undefined when it can. In doubt it cannot. */
+  get unfitness(): Refused | undefined {
+    return this.#unfitness;
+  }
+
+  /** When this process last petted the device that is open now. */
+  get petAtMs(): number | undefined {
+    return this.#petAtMs;
+  }
+
   facts(): WatchdogFacts {
     return this.#open?.facts() ?? this.#device.facts();
   }
@@ -61,41 +73,16 @@ export class Watchdog {
     this.#isHeld = true;
   }
 
-  /** Returns why this device cannot be relied on to fence the host, or undefined when it can. In doubt it cannot. */
-  setTimeout(): Refused | undefined {
-    const { device, timeoutSeconds: asked } = this.#config;
-    const actual = this.#opened().setTimeout(asked);
-    this.#timeoutSeconds = actual;
-    if (actual === undefined) {
-      return new Refused(
-        "WatchdogTimeoutUnknown",
-        `${device} does not say what its time-out is; it is no watchdog, or one without WDIOC_GETTIMEOUT`,
-      );
-    }
-    if (actual > asked) {
-      return new Refused(
-        "WatchdogTimeoutMismatch",
-        `${device} has a time-out of ${actual} s and does not take ${asked} s; fencing waits no longer than that: set the Cluster's spec.ha.watchdogSeconds to ${actual}`,
-      );
-    }
-    if (actual * 1000 < shortestUsableTimeoutMs(this.#config)) {
-      return new Refused(
-        "WatchdogTimeoutTooShort",
-        `${device} has a time-out of ${actual} s; a healthy host needs up to ${shortestUsableTimeoutMs(this.#config)} ms from pet to pet`,
-      );
-    }
-    if (this.facts().magicClose !== true) {
-      return new Refused(
-        "WatchdogStopsOnClose",
-        `${device} is not known to have the magic close (WDIOF_MAGICCLOSE): it would disarm when the keeper dies; use another device, or softdog`,
-      );
-    }
-    return undefined;
+  /** Sets the time-out, reads it back, and judges the device. */
+  setTimeout(): void {
+    this.#timeoutSeconds = this.#opened().setTimeout(this.#config.timeoutSeconds);
+    this.#unfitness = unfitness(this.#config, this.#timeoutSeconds, this.facts().magicClose);
   }
 
   /** @throws Error */
-  pet(): void {
+  pet(nowMs: number): void {
     this.#opened().pet();
+    this.#petAtMs = nowMs;
   }
 
   /** Disarms, verified. @throws Refused: it counts on. */
@@ -136,5 +123,40 @@ export class Watchdog {
     this.#open = undefined;
     this.#isHeld = false;
     this.#timeoutSeconds = undefined;
+    this.#unfitness = undefined;
+    this.#petAtMs = undefined;
   }
+}
+
+function unfitness(
+  config: KeeperConfig,
+  actual: number | undefined,
+  magicClose: boolean | undefined,
+): Refused | undefined {
+  const { device, timeoutSeconds: asked } = config;
+  if (actual === undefined) {
+    return new Refused(
+      "WatchdogTimeoutUnknown",
+      `${device} does not say what its time-out is; it is no watchdog, or one without WDIOC_GETTIMEOUT`,
+    );
+  }
+  if (actual > asked) {
+    return new Refused(
+      "WatchdogTimeoutMismatch",
+      `${device} has a time-out of ${actual} s and does not take ${asked} s; fencing waits no longer than that: set the Cluster's spec.ha.watchdogSeconds to ${actual}`,
+    );
+  }
+  if (actual * 1000 < shortestUsableTimeoutMs(config)) {
+    return new Refused(
+      "WatchdogTimeoutTooShort",
+      `${device} has a time-out of ${actual} s; a healthy host needs up to ${shortestUsableTimeoutMs(config)} ms from pet to pet`,
+    );
+  }
+  if (magicClose !== true) {
+    return new Refused(
+      "WatchdogStopsOnClose",
+      `${device} is not known to have the magic close (WDIOF_MAGICCLOSE): it would disarm when the keeper dies; use another device, or softdog`,
+    );
+  }
+  return undefined;
 }

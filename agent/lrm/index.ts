@@ -2,3 +2,4 @@
 export { Lrm, type LrmOptions, type LrmSurroundings, type ServiceResult } from "./lrm.ts";
 export { NodeLease, type NodeLeaseOptions } from "./node-lease.ts";
 export { type GuestOperations, WorkTable } from "./work.ts";
+export { knownResults, type RunningHere, servicesHere } from "./services.ts";

@@ -1,9 +1,16 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { QuorateError } from "../../errors.ts";
-import type { VolumeRef } from "../storage/index.ts";
+import { openStorage, type VolumeRef } from "../storage/index.ts";
 import { until, zfsFuseMissing } from "../storage/testing/index.ts";
-import { type ReplicationParts, type ReplicationRequest, type ReplicationResult, replicate } from "./index.ts";
+import { TransferClient } from "../transfer/index.ts";
+import {
+  newestCompleteSet,
+  type ReplicationParts,
+  type ReplicationRequest,
+  type ReplicationResult,
+  replicate,
+} from "./index.ts";
 import { checksum, diskOf, scribble, shell, snapshots, TwoNodes, volumeRef } from "./testing/index.ts";
 
 const skip = zfsFuseMissing();
@@ -96,7 +103,10 @@ describe("a run", { skip }, () => {
     const parts = lab.parts(lab.n1, lab.n2);
     const target = {
       ...bind(parts.target),
-      send: (options: Parameters<typeof parts.target.send>[0]) => (events.push("send"), parts.target.send(options)),
+      send: (options: Parameters<typeof parts.target.send>[0]) => {
+        events.push("send");
+        return parts.target.send(options);
+      },
     };
     const quiesce = async (level: string) => {
       events.push(level);
@@ -130,7 +140,11 @@ describe("a run", { skip }, () => {
     const back = await replicate(request({ target: "n1", volumes: [root] }), lab.parts(lab.n2, lab.n1));
     assert.ok(succeeded(back).bytes < 2 * MIB);
     await same(root);
-    assert.equal(await shell(lab.n1, `test -e ${diskOf(root)} || echo gone`), "gone", "the old source can no longer be started from");
+    assert.equal(
+      await shell(lab.n1, `test -e ${diskOf(root)} || echo gone`),
+      "gone",
+      "the old source can no longer be started from",
+    );
   });
 });
 
@@ -261,125 +275,67 @@ describe("a broken run", { skip }, () => {
     assert.deepEqual(await snapshots(lab.n1, root), []);
   });
 
+  test("a stream that ends too early is refused by the receiving side, though everybody calls it complete", async () => {
+    const name = `quorate-${vmid}-0-20261121T000000Z`;
+    await lab.n1.storage.replication?.snapshot([root], name, `${vmid}-0`);
+    const [state] = await lab.n1.storage.inspect([root]);
+    const cutAt = (bytes: number) =>
+      lab.client(lab.n1, lab.n2).send({
+        job: `${vmid}-0`,
+        volume: root,
+        toGuid: state?.snapshots[0]?.guid ?? "",
+        produce: () =>
+          lab.n1.zfs.host.spawn(
+            "sh",
+            ["-c", `zfs send tank/guests/vm-${vmid}-root@${name} 2>/dev/null | head -c ${bytes}`],
+            { stdio: ["ignore", "pipe", "pipe"] },
+          ),
+        failure: (error) => error,
+      });
+    for (const bytes of [0, 100, MIB, 2 * MIB, 3 * MIB]) {
+      await assert.rejects(cutAt(bytes), { class: /transient|environment/ }, `cut at ${bytes} bytes`);
+      assert.deepEqual(
+        await lab.n2.storage.inspect([root]),
+        [{ id: root, exists: false, snapshots: [] }],
+        `cut at ${bytes} bytes`,
+      );
+    }
+    succeeded(await run());
+    await same(root);
+  });
+
+  test("it breaks between two volumes: what a guest may be recovered to is the last whole set", async () => {
+    const whole = succeeded(await run());
+    await scribble(lab.n1, root, { mib: 1 });
+    const parts = lab.parts(lab.n1, lab.n2);
+    const target = {
+      ...bind(parts.target),
+      send: (options: Parameters<typeof parts.target.send>[0]) =>
+        options.volume.volume === "data"
+          ? Promise.reject(new QuorateError("transient", "ConnectionLost", "cut"))
+          : parts.target.send(options),
+    };
+    failed(await run({ target }), "ConnectionLost");
+    const states = await lab.n2.storage.inspect([root, data]);
+    const set = newestCompleteSet(`${vmid}-0`, states);
+    assert.equal(set?.name, whole.snapshot);
+    assert.deepEqual(
+      set?.ahead.map(({ id }) => id),
+      [root],
+    );
+    const [ahead] = states;
+    const old = ahead?.snapshots.find(({ name }) => name === whole.snapshot);
+    assert.ok(old);
+    await lab.n2.storage.replication?.rollback(root, `${vmid}-0`, old);
+    assert.deepEqual(await snapshots(lab.n2, root), [whole.snapshot]);
+    succeeded(await run());
+    await same(root);
+  });
+
   /** Receiving commands of the target, as this machine sees them. */
   async function receivers(): Promise<number[]> {
-    const found = await shell(lab.n2, `pgrep -f 'zfs receive.*vm-${vmid}-' || true`);
-    return found
-      .split("\n")
-      .filter(Boolean)
-      .map(Number)
-      .filter((pid) => pid !== process.pid);
-  }
-});
-
-/**
- * The agent is killed: from a chosen effect on, nothing it does has any effect any more. `before` it, or `after` it
- * happened but before the agent knew.
- */
-class Killer {
-  effects: string[] = [];
-  readonly #at: number;
-  readonly #when: "before" | "after";
-  #dead = false;
-
-  constructor(at: number, when: "before" | "after") {
-    this.#at = at;
-    this.#when = when;
-  }
-
-  async effect<T>(name: string, work: () => Promise<T>): Promise<T> {
-    if (this.#dead) throw new Killed();
-    this.effects.push(name);
-    const fatal = this.effects.length - 1 === this.#at;
-    if (fatal) this.#dead = true;
-    if (fatal && this.#when === "before") throw new Killed();
-    const result = await work();
-    if (this.#dead) throw new Killed();
-    return result;
-  }
-
-  around<T extends object>(subject: T, prefix: string): T {
-    return new Proxy(subject, {
-      get: (target, key) => {
-        const value: unknown = Reflect.get(target, key);
-        if (typeof value !== "function") return value;
-        if (key === "sendCommand" || key === "failure") return value.bind(target);
-        return (...args: unknown[]) => this.effect(`${prefix}.${String(key)}`, () => value.apply(target, args));
-      },
-    });
-  }
-
-  parts(parts: ReplicationParts): ReplicationParts {
-    const tank = parts.storage("tank");
-    assert.ok(tank?.replication);
-    const replication = this.around(tank.replication, "source");
-    const storage = Object.assign(Object.create(tank), {
-      replication,
-      inspect: (ids: never) => this.effect("source.inspect", () => tank.inspect(ids)),
-    });
-    return {
-      ...parts,
-      storage: (name) => (name === "tank" ? storage : undefined),
-      target: this.around(parts.target, "target"),
-      quiesce: (level) =>
-        this.effect("quiesce", async () => {
-          const letGo = await parts.quiesce(level);
-          return () => this.effect("let go", letGo);
-        }),
-      record: (success) => this.effect("record", () => parts.record(success)),
-    };
-  }
-}
-
-class Killed extends QuorateError {
-  constructor() {
-    super("bug", "Killed", "the agent was killed");
-  }
-}
-
-describe("the agent is killed at every step of a run", { skip }, () => {
-  for (const history of ["the first run", "a later run"] as const) {
-    test(`of ${history}: the next run is right, and nothing is lost`, async () => {
-      const counted = new Killer(-1, "before");
-      const prepare = async () => {
-        if (history === "a later run") succeeded(await run());
-        await scribble(lab.n1, root, { mib: 1, at: 3 });
-        await scribble(lab.n1, data, { mib: 1, at: 4 });
-      };
-      await lab.n1.zfs.zfs("snapshot", `tank/guests/vm-${vmid}-root@mine`);
-      await prepare();
-      succeeded(await run(counted.parts(lab.parts(lab.n1, lab.n2))));
-      assert.ok(counted.effects.includes("record") && counted.effects.includes("let go"), counted.effects.join(" "));
-
-      for (const [at, name] of counted.effects.entries()) {
-        for (const when of ["before", "after"] as const) {
-          if (history === "the first run") for (const volume of [root, data]) await removeCopy(volume);
-          await scribble(lab.n1, root, { mib: 1, at: 5 });
-          await scribble(lab.n1, data, { mib: 1, at: 6 });
-          const killer = new Killer(at, when);
-          const broken = await run(killer.parts(lab.parts(lab.n1, lab.n2)));
-          const tidying = broken.outcome === "Succeeded";
-          if (!tidying) failed(broken, "Killed");
-          const context = `killed ${when} ${name} (${at})`;
-          const next = await run();
-          assert.ok(next.outcome === "Succeeded", `${context}: ${JSON.stringify(next, undefined, 1)}`);
-          for (const volume of [root, data]) {
-            assert.equal(
-              await checksum(lab.n2, volume),
-              await checksum(lab.n1, volume),
-              `${context}: ${volume.volume} differs`,
-            );
-            const mine = volume === root ? ["mine"] : [];
-            assert.deepEqual(await snapshots(lab.n1, volume), [...mine, next.snapshot], context);
-            assert.deepEqual(await snapshots(lab.n2, volume), [next.snapshot], context);
-          }
-        }
-      }
-    });
-  }
-
-  async function removeCopy(volume: VolumeRef): Promise<void> {
-    await lab.n2.storage.replication?.destroyReplica(volume, `${vmid}-0`);
+    const found = await shell(lab.n2, `pgrep -f '^zfs receive .*vm-${vmid}-' || true`);
+    return found.split("\n").filter(Boolean).map(Number);
   }
 });
 
@@ -391,3 +347,68 @@ function bind(target: ReplicationParts["target"]): ReplicationParts["target"] {
     rollBack: (...args) => target.rollBack(...args),
   };
 }
+
+describe("the surroundings", { skip }, () => {
+  test("a full target is said to be full, keeps its old copy, and is caught up with when there is room", async () => {
+    await using small = await TwoNodes.start({ n1: 512 * MIB, n2: 80 * MIB });
+    const volume = volumeRef("root");
+    await small.n1.storage.ensureVolume(volume, { sizeBytes: 128 * MIB });
+    await scribble(small.n1, volume, { mib: 4 });
+    const job = { job: "100-0", target: "n2", volumes: [volume] };
+    succeeded(await replicate(job, small.parts(small.n1, small.n2)));
+    const before = await checksum(small.n2, volume);
+    await shell(small.n2, "head -c 30M /dev/urandom > /run/pool/filler; sync -f /run/pool/filler");
+    await scribble(small.n1, volume, { mib: 40, at: 4 });
+    const full = failed(await replicate(job, small.parts(small.n1, small.n2)), "NoSpace");
+    assert.equal(full.class, "environment");
+    assert.equal(await checksum(small.n2, volume), before);
+    await shell(small.n2, "rm /run/pool/filler; sync -f /run/pool");
+    await until("room", async () => (await replicate(job, small.parts(small.n1, small.n2))).outcome === "Succeeded");
+    assert.equal(await checksum(small.n2, volume), await checksum(small.n1, volume));
+  });
+
+  test("two jobs of one guest to two targets at once: the slow one does not hold up the other", async () => {
+    await using third = await TwoNodes.start();
+    const slow = run({}, request({ volumes: [root], bytesPerSecond: 1_000_000 }));
+    const parts = {
+      ...lab.parts(lab.n1, lab.n2),
+      target: new TransferClient({
+        node: "n2",
+        address: "127.0.0.1",
+        port: third.n2.server.port,
+        identity: third.n1.identity,
+      }),
+    };
+    const fast = await replicate(request({ job: `${vmid}-1`, volumes: [root] }), parts);
+    assert.equal(await Promise.race([slow.then(() => "ended"), "running"]), "running");
+    succeeded(fast);
+    succeeded(await slow);
+    assert.equal(await checksum(third.n2, root), await checksum(lab.n1, root));
+    await same(root);
+    assert.equal((await snapshots(lab.n1, root)).length, 2);
+  });
+
+  test("what others have in the pool costs nothing: the same commands with hundreds of snapshots beside", async () => {
+    const commands = async () => {
+      const host = lab.n1.zfs.host;
+      let count = 0;
+      const counting = {
+        ...host,
+        run: (...args: Parameters<typeof host.run>) => {
+          count++;
+          return host.run(...args);
+        },
+      };
+      const storage = openStorage(counting, { name: "tank", type: "ZFS", dataset: lab.n1.zfs.dataset });
+      succeeded(await run({ host: counting, storage: () => storage }));
+      return count;
+    };
+    succeeded(await run());
+    const alone = await commands();
+    await shell(
+      lab.n1,
+      "zfs create tank/guests/others; i=0; while [ $i -lt 300 ]; do zfs snapshot tank/guests/others@s$i; i=$((i+1)); done",
+    );
+    assert.equal(await commands(), alone);
+  });
+});

@@ -83,7 +83,8 @@ export async function replicate(
     const success = await new Run(request, parts, log, signal).execute();
     return { outcome: "Succeeded", ...success, log: log.lines };
   } catch (error) {
-    const { reason, class: errorClass, message } = classify(error);
+    const aborted = new QuorateError("transient", "Aborted", `job ${request.job}: the run was aborted`);
+    const { reason, class: errorClass, message } = signal?.aborted === true ? aborted : classify(error);
     log.add(`failed: ${reason}: ${message}`);
     return { outcome: "Failed", reason, class: errorClass, message, log: log.lines };
   }

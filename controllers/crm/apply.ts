@@ -3,7 +3,7 @@ import { CLUSTER_NODES, GUESTS, HA_RESOURCES } from "../../crds/index.ts";
 import { QuorateError } from "../../errors.ts";
 import { type KubeClient, leaseHolder, releaseLease, takeLease } from "../../kube/index.ts";
 import type { Logger } from "../../log.ts";
-import type { CrmEffect } from "../ha/index.ts";
+import type { CrmEffect, DisarmRecord, ServiceRecord } from "../ha/index.ts";
 import { CRM_HOLDER, type ClusterObjects, FIELD_MANAGER, nodeLeaseName } from "./objects.ts";
 import { type FailoverNotes, serviceStatus } from "./records.ts";
 
@@ -15,7 +15,8 @@ export interface ApplyContext {
   /** False from the moment another controller may lead: asked right before the one write that can't be taken back. */
   readonly mayAct: () => boolean;
   /** Wall-clock notes of a failover for HAResource.status, by service. */
-  readonly failoverNotes: (service: string) => FailoverNotes | undefined;
+  readonly failoverNotes: (service: string, record: ServiceRecord) => FailoverNotes | undefined;
+  readonly setDisarm: (disarm: DisarmRecord | undefined) => Promise<void>;
   readonly signal: AbortSignal;
 }
 
@@ -40,7 +41,7 @@ async function applyOne(effect: CrmEffect, objects: ClusterObjects, context: App
     case "setService": {
       const resource = objects.resources.find((r) => r.metadata.name === effect.service);
       if (resource === undefined) return false;
-      const status = serviceStatus(resource, effect.record, wall, context.failoverNotes(effect.service));
+      const status = serviceStatus(resource, effect.record, wall, context.failoverNotes(effect.service, effect.record));
       await client.applyStatus(
         HA_RESOURCES,
         { metadata: identity(resource.metadata, namespace), status },
@@ -113,7 +114,9 @@ async function applyOne(effect: CrmEffect, objects: ClusterObjects, context: App
     case "dropService":
     case "forgetNode":
     case "removeLock":
+      return false;
     case "setDisarm":
+      await context.setDisarm(effect.disarm);
       return false;
     case "fenceHardware":
       context.log.error({ node: effect.node }, "hardware fencing is configured but not available in this version; waiting for the watchdog proof");

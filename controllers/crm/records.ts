@@ -1,5 +1,5 @@
 import type { ClusterNode, Failover, HAResource, HAResourceStatus } from "../../crds/index.ts";
-import type { Milliseconds, NodeRecord, NodeState, ServiceRecord, ServiceState } from "../ha/index.ts";
+import type { Milliseconds, NodeState, ServiceRecord, ServiceState } from "../ha/index.ts";
 
 const SERVICE_STATES: ReadonlySet<string> = new Set<ServiceState>([
   "RequestStart",
@@ -42,11 +42,9 @@ export function serviceRecordOf(resource: HAResource, now: Milliseconds): Servic
   };
 }
 
-/** What ClusterNode.status says of a node; the clocks begin again now. */
-export function nodeRecordOf(node: ClusterNode, leaseTaken: boolean, now: Milliseconds): NodeRecord | undefined {
-  const state = node.status?.state as NodeState | undefined;
-  if (state === undefined) return undefined;
-  return { state, lastOnline: now, ...(leaseTaken ? { fencedAt: now } : {}) };
+/** What ClusterNode.status says of a node, for a CRM that begins; undefined for a node that was never seen. */
+export function nodeStateOf(node: ClusterNode): NodeState | undefined {
+  return node.status?.state;
 }
 
 /** What the shell knows of a failover beside the record: wall times and data age, for people. */

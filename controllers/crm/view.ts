@@ -1,7 +1,8 @@
-import type { Guest, HAResource } from "../../crds/index.ts";
+import { bytesOf, type Guest, type HAResource } from "../../crds/index.ts";
 import { leaseHolder } from "../../kube/index.ts";
 import type { AgentMode, CrmView, FenceVerdict, Group, HaPolicy, NodeView, Rule, ServiceRequest, ServiceView } from "../ha/index.ts";
-import { bytesOf } from "./quantity.ts";
+import { complaints } from "./complaints.ts";
+
 import { CRM_HOLDER, type ClusterObjects, MODE_ANNOTATION, nodeLeaseName } from "./objects.ts";
 
 /** What this CRM has concluded of a node from the Leases it saw, on its own clock. */
@@ -60,14 +61,19 @@ function nodeView(name: string, input: ViewInput): NodeView {
   };
 }
 
-/** Only resources whose guest is there and bound; the others say in their condition what is missing. */
+/**
+ * Resources whose guest is there and bound, and that lack nothing or were taken under HA before: a group that is deleted
+ * later must not end the guard of its guests.
+ */
 function serviceViews(objects: ClusterObjects): Record<string, ServiceView> {
   const guests = new Map(objects.guests.map((guest) => [guest.metadata.name, guest]));
+  const incomplete = new Set(complaints(objects).map((complaint) => complaint.resource.metadata.name));
   const views: Record<string, ServiceView> = {};
   for (const resource of objects.resources) {
     const name = resource.metadata.name;
     const guest = guests.get(name);
     if (guest?.spec.nodeName === undefined || resource.metadata.deletionTimestamp !== undefined) continue;
+    if (incomplete.has(name) && resource.status?.state === undefined) continue;
     views[name] = serviceView(resource, guest, guest.spec.nodeName);
   }
   return views;

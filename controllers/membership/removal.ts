@@ -30,7 +30,8 @@ export function removalFacts({ node, guests, jobs, alive, fenced }: RemovalInput
   const bound = guests.filter(({ spec }) => spec.nodeName === name);
   const drains = node.spec.removalPolicy === "Drain";
   const toHere = jobs.filter(({ spec }) => spec.target === name);
-  const jobsToRemove = drains && bound.length > 0 ? [] : toHere.filter(({ metadata }) => metadata.deletionTimestamp === undefined);
+  const jobsToRemove =
+    drains && bound.length > 0 ? [] : toHere.filter(({ metadata }) => metadata.deletionTimestamp === undefined);
   const neededBy = drains ? neededFor(name, bound, toHere) : undefined;
   const notOff = offProblem(node, alive, fenced);
   return { jobsToRemove, ...(neededBy === undefined ? {} : { neededBy }), ...(notOff === undefined ? {} : { notOff }) };
@@ -50,9 +51,21 @@ function naming(kind: string, objects: readonly KubeObject[]): string {
   return `${kind}${names.length > 1 ? "s" : ""} ${some}${names.length > 5 ? ` and ${names.length - 5} more` : ""}`;
 }
 
-function offProblem({ metadata: { name }, spec, status }: ClusterNode, alive: boolean, fenced: boolean): string | undefined {
-  if (alive) return status?.corosync?.running === false ? undefined : `waiting for the agent of ${name} to say that its corosync is off`;
-  if (fenced || status?.fence?.lastFence !== undefined) return undefined;
+function offProblem(
+  { metadata: { name }, spec, status }: ClusterNode,
+  alive: boolean,
+  fenced: boolean,
+): string | undefined {
+  if (alive)
+    return status?.corosync?.running === false
+      ? undefined
+      : `waiting for the agent of ${name} to say that its corosync is off`;
+  if (fenced || wasFencedSince(status?.fence?.lastFence?.at, status?.agent?.lastSeen)) return undefined;
   if (spec.detach?.confirm === name) return undefined;
   return `${name} does not answer and is not proven off: power it off, then confirm with spec.detach: {confirm: ${name}}`;
+}
+
+/** A fence that its agent has not outlived. */
+function wasFencedSince(fencedAt: string | undefined, lastSeen: string | undefined): boolean {
+  return fencedAt !== undefined && Date.parse(fencedAt) > Date.parse(lastSeen ?? "1970-01-01T00:00:00Z");
 }

@@ -1,7 +1,7 @@
 export type { CutOptions, LabHost } from "./host.ts";
 export { findLab, Lab, openLab } from "./lab.ts";
 export { ensureHostPackages } from "./packages.ts";
-export type { RunOptions, RunResult } from "./run.ts";
+export { type CommandPrefix, type RunOptions, type RunResult, run } from "./run.ts";
 export { type AgentMode, listLabs } from "./state.ts";
 export { tearDown } from "./tear-down.ts";
 export { type LabOptions, labUp } from "./up.ts";

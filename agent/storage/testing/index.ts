@@ -8,6 +8,8 @@ import { type Host, podHost } from "../../host/index.ts";
 /** A host of its own as far as ZFS goes: a real zfs-fuse daemon in a private mount namespace, with a pool in a file. */
 export interface ZfsFuseHost extends AsyncDisposable {
   readonly host: Host;
+  /** The process that keeps its namespaces: `podHost(holder)` is this host. */
+  readonly holder: number;
   /** Exists, mounted, empty. */
   readonly dataset: string;
   /** `zfs …` on this host; returns what it printed. */
@@ -41,6 +43,7 @@ export async function startZfsFuseHost(options: { poolBytes?: number } = {}): Pr
     "-ec",
     `mount -t tmpfs tmpfs /run; mkdir -p /run/zfs /run/pool /run/lock; mount --bind ${folder}/var-lib-zfs /var/lib/zfs; exec sleep infinity`,
   ]);
+  if (holder.pid === undefined) throw new Error("unshare could not be started");
   const host = podHost(holder.pid);
   await until(
     "the private mounts",
@@ -78,6 +81,7 @@ export async function startZfsFuseHost(options: { poolBytes?: number } = {}): Pr
   };
   return {
     host,
+    holder: holder.pid,
     dataset: "tank/guests",
     zfs: (...args) => run("zfs", args),
     killDaemon,

@@ -1,0 +1,2 @@
+/** Replication jobs of which this node is the source. */
+export { JobRunner, type JobRunnerOptions } from "./job-runner.ts";

@@ -1,0 +1,118 @@
+import type { ClusterNode } from "../../crds/index.ts";
+import { type Lease, leaseEpoch, leaseHolder } from "../../kube/index.ts";
+import {
+  currentMembership,
+  type FenceObservations,
+  fenceGate,
+  type GateParameters,
+  type LeaseSample,
+  type MembershipReport,
+  type MembershipView,
+  type Milliseconds,
+  observeLeases,
+} from "../ha/index.ts";
+import { CRM_HOLDER, MEMBERSHIP_ANNOTATION, nodeLeaseName } from "./objects.ts";
+import type { NodeSight } from "./view.ts";
+
+export interface ObserverInput {
+  readonly nodes: readonly ClusterNode[];
+  readonly leases: readonly Lease[];
+  readonly quorumOverride: boolean;
+}
+
+/**
+ * Watches the Leases of one cluster on this process's own clock. Every replica watches, also the one that does not lead: so a
+ * new leader does not begin to count only when the old one died. What a replica did not see itself never counts.
+ */
+export class LeaseObserver {
+  #parameters: GateParameters | undefined;
+  #observations: FenceObservations = {};
+  /** The same, but begun anew after every moment in which a quorum override was active: time under it proves nothing. */
+  #gate: FenceObservations = {};
+  /** When a node was last seen as a member, by this replica. */
+  readonly #lastMember = new Map<string, Milliseconds>();
+
+  /** New timings begin the observation anew: what was judged by shorter ones is forgotten. */
+  setTimings(parameters: GateParameters): void {
+    const old = this.#parameters;
+    if (old !== undefined && old.fenceDelay === parameters.fenceDelay && old.leaseDuration === parameters.leaseDuration && old.reportFreshness === parameters.reportFreshness) return;
+    this.#parameters = parameters;
+    this.#observations = {};
+    this.#gate = {};
+  }
+
+  /** Takes in what the caches hold now. To be called often: what was not looked at was not seen. */
+  look(input: ObserverInput, now: Milliseconds): void {
+    const parameters = this.#parameters;
+    if (parameters === undefined) return;
+    const names = namesById(input.nodes);
+    const nodes = input.nodes.map((node) => node.metadata.name);
+    const samples = input.nodes.flatMap((node) => sample(node.metadata.name, input.leases, names) ?? []);
+    this.#observations = observeLeases(this.#observations, samples, nodes, now, parameters);
+    this.#gate = input.quorumOverride ? {} : observeLeases(this.#gate, samples, nodes, now, parameters);
+    for (const member of currentMembership(this.#observations, now, parameters).members) this.#lastMember.set(member, now);
+  }
+
+  /** Forgets everything: the caches were not fresh, so time may have passed unseen. */
+  interrupt(): void {
+    this.#observations = {};
+    this.#gate = {};
+  }
+
+  membership(now: Milliseconds): MembershipView {
+    if (this.#parameters === undefined) return { quorate: false, members: new Set(), alive: new Set() };
+    return currentMembership(this.#observations, now, this.#parameters);
+  }
+
+  /** How long ago the node was last seen as a member by this replica; undefined: never. */
+  lastMemberAt(node: string): Milliseconds | undefined {
+    return this.#lastMember.get(node);
+  }
+
+  sights(input: ObserverInput, now: Milliseconds): Map<string, NodeSight> {
+    const parameters = this.#parameters;
+    const { members, alive } = this.membership(now);
+    const votes = Object.fromEntries(input.nodes.map((node) => [node.metadata.name, node.spec.votes]));
+    return new Map(
+      input.nodes.map(({ metadata: { name } }) => [
+        name,
+        {
+          member: members.has(name),
+          agentAlive: alive.has(name),
+          fence:
+            parameters === undefined
+              ? { proven: false, reasons: ["the timings of this cluster are not safe, or not known yet; see its condition TimingsSafe"] }
+              : fenceGate({ observations: this.#gate, node: name, votes, qdeviceVotes: 0, quorumOverride: input.quorumOverride }, now, parameters),
+        },
+      ]),
+    );
+  }
+}
+
+function namesById(nodes: readonly ClusterNode[]): Map<number, string> {
+  return new Map(nodes.flatMap((node) => (node.spec.nodeId === undefined ? [] : [[node.spec.nodeId, node.metadata.name] as const])));
+}
+
+function sample(node: string, leases: readonly Lease[], names: ReadonlyMap<number, string>): LeaseSample | undefined {
+  const lease = leases.find((each) => each.metadata.name === nodeLeaseName(node));
+  if (lease === undefined) return undefined;
+  const token = `${leaseHolder(lease)} ${lease.spec?.renewTime ?? ""} ${leaseEpoch(lease)}`;
+  // While the CRM holds it, the annotation still is what the fenced host said last: it counts again when an agent renews it.
+  const report = parseReport(lease.metadata.annotations?.[MEMBERSHIP_ANNOTATION], names);
+  return { node, token, ...(report === undefined || (leaseHolder(lease) === CRM_HOLDER && !report.quorate) ? {} : { report }) };
+}
+
+/** What an agent said of its corosync's membership; undefined for anything else. Members that no object names are left out. */
+export function parseReport(annotation: string | undefined, names: ReadonlyMap<number, string>): MembershipReport | undefined {
+  if (annotation === undefined) return undefined;
+  let value: unknown;
+  try {
+    value = JSON.parse(annotation);
+  } catch {
+    return undefined;
+  }
+  if (typeof value !== "object" || value === null) return undefined;
+  const { quorate, members } = value as { quorate?: unknown; members?: unknown };
+  if (typeof quorate !== "boolean" || !Array.isArray(members)) return undefined;
+  return { quorate, members: members.flatMap((id) => (typeof id === "number" ? (names.get(id) ?? []) : [])) };
+}

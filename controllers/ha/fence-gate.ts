@@ -1,0 +1,171 @@
+/**
+ * The gate in front of a node's lease: may the CRM take it, and if not, why not yet. Everything is measured on the CRM's own
+ * monotonic clock, from the moment it saw something; timestamps that others wrote are opaque tokens that change or do not. A CRM that
+ * starts begins with empty observations, so both clocks start again.
+ *
+ * It opens when the node's lease has not changed for L, and agents that hold a majority of the votes have reported, freshly and
+ * without interruption for M, a quorate membership that lacks the node, and no quorum override is active. Or when a fence device
+ * confirmed that the node is off.
+ */
+import type { FenceVerdict, Milliseconds } from "./types.ts";
+
+/** The Lease of one node as just read: its heartbeat, and its agent's membership report. */
+export interface LeaseSample {
+  readonly node: string;
+  /** Changes with every renewal, whoever wrote it (holder, renew time, transitions). */
+  readonly token: string;
+  /** The agent (of the boot that holds the lease, or of the last one) wrote the report; undefined: it carries none. */
+  readonly report?: MembershipReport;
+}
+
+export interface MembershipReport {
+  readonly quorate: boolean;
+  /** Names of the members, as this node's corosync says. */
+  readonly members: readonly string[];
+  /** Votes that a QDevice gives this partition. */
+  readonly qdeviceVotes?: number;
+}
+
+interface Observation {
+  readonly token: string;
+  /** When this token was first seen. */
+  readonly changedAt: Milliseconds;
+  /** The token has changed since this CRM began to look: its agent is alive, its report is no leftover. */
+  readonly renewed: boolean;
+  readonly report?: MembershipReport;
+  /** Node -> since when all reports of this agent, without a gap, were quorate and lacked it. */
+  readonly lacking: Readonly<Record<string, Milliseconds>>;
+}
+
+export type FenceObservations = Readonly<Record<string, Observation>>;
+
+export interface GateParameters {
+  /** M. */
+  readonly fenceDelay: Milliseconds;
+  /** L. */
+  readonly leaseDuration: Milliseconds;
+  /** A longer silence of a reporter starts its clock again. */
+  readonly reportFreshness: Milliseconds;
+}
+
+export interface GateInput {
+  readonly observations: FenceObservations;
+  readonly node: string;
+  /** Votes of every node of the configuration, present or not. */
+  readonly votes: Readonly<Record<string, number>>;
+  /** Configured votes of the QDevice; 0 without one. */
+  readonly qdeviceVotes: number;
+  readonly quorumOverride: boolean;
+  /** A fence device said that the node is off, and nothing has switched it on since. */
+  readonly hardwareConfirmed?: { readonly device: string };
+}
+
+/**
+ * Takes in all Leases as just read.
+ * @param nodes all nodes of the configuration: whoever is not in a report lacks from it.
+ * @param now the CRM's monotonic clock, at or after the read.
+ */
+export function observeLeases(before: FenceObservations, samples: readonly LeaseSample[], nodes: readonly string[], now: Milliseconds, parameters: GateParameters): FenceObservations {
+  const after: Record<string, Observation> = {};
+  for (const sample of samples) after[sample.node] = observe(before[sample.node], sample, nodes, now, parameters);
+  return after;
+}
+
+function observe(old: Observation | undefined, sample: LeaseSample, nodes: readonly string[], now: Milliseconds, parameters: GateParameters): Observation {
+  const shown = sample.report === undefined ? {} : { report: sample.report };
+  if (!old) return { token: sample.token, changedAt: now, renewed: false, ...shown, lacking: {} };
+  if (old.token === sample.token) return old;
+  const interrupted = now - old.changedAt > parameters.reportFreshness;
+  const { report } = sample;
+  const lacking: Record<string, Milliseconds> = {};
+  if (report?.quorate === true && report.members.includes(sample.node)) {
+    for (const node of nodes) {
+      if (report.members.includes(node)) continue;
+      const since = interrupted ? undefined : old.lacking[node];
+      lacking[node] = since ?? now;
+    }
+  }
+  return { token: sample.token, changedAt: now, renewed: true, ...shown, lacking };
+}
+
+/** @returns whether the lease of `input.node` may be taken now, with each reason why not yet (or what proved it). */
+export function fenceGate(input: GateInput, now: Milliseconds, parameters: GateParameters): FenceVerdict {
+  if (input.hardwareConfirmed) {
+    return { proven: true, reasons: [`fence device "${input.hardwareConfirmed.device}" confirmed that node ${input.node} is off`] };
+  }
+  const missing = CHECKS.map((check) => check(input, now, parameters)).filter((reason) => reason !== undefined);
+  if (missing.length > 0) return { proven: false, reasons: missing };
+  return {
+    proven: true,
+    reasons: [
+      `the lease of node ${input.node} has not changed for ${parameters.leaseDuration} ms`,
+      `agents with a majority of the votes have reported it gone for ${parameters.fenceDelay} ms`,
+    ],
+  };
+}
+
+type Check = (input: GateInput, now: Milliseconds, parameters: GateParameters) => string | undefined;
+
+/** Each returns why it forbids the fence, or nothing. All are asked, so that a person sees all that is missing. */
+const CHECKS: readonly Check[] = [
+  // With an overridden quorum two partitions can both be quorate: reports prove nothing.
+  ({ quorumOverride }) => (quorumOverride ? "a quorum override is active; only a fence device can prove that the node is off" : undefined),
+
+  ({ observations, node }, now, { leaseDuration }) => {
+    const seen = observations[node];
+    if (!seen) return `the lease of node ${node} has not been read yet`;
+    const unchanged = now - seen.changedAt;
+    return unchanged >= leaseDuration ? undefined : `the lease of node ${node} has been unchanged for ${unchanged} of ${leaseDuration} ms`;
+  },
+
+  (input, now, parameters) => {
+    const total = Object.values(input.votes).reduce((sum, votes) => sum + votes, 0) + input.qdeviceVotes;
+    const { votes, longest } = votesWithout(input, now, parameters);
+    if (votes * 2 > total) return undefined;
+    const heard = longest === undefined ? "no fresh report lacks it" : `the longest uninterrupted one says so for ${longest} of ${parameters.fenceDelay} ms`;
+    return `agents with ${votes} of ${total} votes have proven node ${input.node} gone, more than half is needed; ${heard}`;
+  },
+];
+
+/** Votes of the agents whose reports have lacked the node long enough, and of the QDevice if it votes with them. */
+function votesWithout({ observations, node, votes, qdeviceVotes }: GateInput, now: Milliseconds, parameters: GateParameters): { votes: number; longest: Milliseconds | undefined } {
+  let sum = 0;
+  let device = 0;
+  let longest: Milliseconds | undefined;
+  for (const [reporter, seen] of Object.entries(observations)) {
+    const since = seen.lacking[node];
+    if (reporter === node || !seen.renewed || since === undefined || now - seen.changedAt > parameters.reportFreshness) continue;
+    longest = Math.max(longest ?? 0, now - since);
+    if (now - since < parameters.fenceDelay) continue;
+    sum += votes[reporter] ?? 0;
+    if ((seen.report?.qdeviceVotes ?? 0) > 0) device = qdeviceVotes;
+  }
+  return { votes: sum + device, longest };
+}
+
+export interface MembershipView {
+  /** A fresh report of a quorate membership exists. */
+  readonly quorate: boolean;
+  /** Members by the quorate reports that are fresh. */
+  readonly members: ReadonlySet<string>;
+  /** Nodes whose agent renews its lease. */
+  readonly alive: ReadonlySet<string>;
+}
+
+/**
+ * Who is there now, by the fresh reports: for the node states. A node is a member as soon and as long as any fresh quorate report has
+ * it, so that nothing moves on a doubt; the fence itself waits for the gate.
+ */
+export function currentMembership(observations: FenceObservations, now: Milliseconds, parameters: GateParameters): MembershipView {
+  const members = new Set<string>();
+  const alive = new Set<string>();
+  let quorate = false;
+  for (const [reporter, seen] of Object.entries(observations)) {
+    if (now - seen.changedAt > parameters.reportFreshness) continue;
+    if (seen.renewed) alive.add(reporter);
+    if (seen.report?.quorate !== true || !seen.report.members.includes(reporter)) continue;
+    quorate = true;
+    for (const member of seen.report.members) members.add(member);
+  }
+  return { quorate, members, alive };
+}
