@@ -9,7 +9,7 @@ export type { Logger } from "pino";
 export function processLog(component: string): Logger {
   return pino(
     {
-      level: process.env["QUORATE_LOG_LEVEL"] ?? "info",
+      level: process.env.QUORATE_LOG_LEVEL ?? "info",
       base: { component },
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },

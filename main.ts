@@ -4,13 +4,34 @@
 type Part = { summary: string; run: (args: string[]) => Promise<void> };
 
 const parts: Record<string, Part> = {
-  controllers: { summary: "the controllers of all clusters (Deployment)", run: async (a) => (await import("./controllers/main.ts")).main(a) },
-  agent: { summary: "the agent of this host (DaemonSet or systemd unit)", run: async (a) => (await import("./agent/main.ts")).main(a) },
-  keeper: { summary: "the watchdog keeper of this host (systemd unit)", run: async (a) => (await import("./agent/keeper/main.ts")).main(a) },
-  simulate: { summary: "run a scenario file in virtual time", run: async (a) => (await import("./simulator/simulate.ts")).main(a) },
-  schedule: { summary: "next run times of a schedule", run: async (a) => (await import("./controllers/replication/schedule-command.ts")).main(a) },
-  controlplane: { summary: "a real Kubernetes API server on this machine", run: async (a) => (await import("./e2e/controlplane/command.ts")).main(a) },
-  lab: { summary: "real hosts on this machine, and faults for them", run: async (a) => (await import("./e2e/lab/command.ts")).main(a) },
+  controllers: {
+    summary: "the controllers of all clusters (Deployment)",
+    run: async (a) => (await import("./controllers/main.ts")).main(a),
+  },
+  agent: {
+    summary: "the agent of this host (DaemonSet or systemd unit)",
+    run: async (a) => (await import("./agent/main.ts")).main(a),
+  },
+  keeper: {
+    summary: "the watchdog keeper of this host (systemd unit)",
+    run: async (a) => (await import("./agent/keeper/main.ts")).main(a),
+  },
+  simulate: {
+    summary: "run a scenario file in virtual time",
+    run: async (a) => (await import("./simulator/simulate.ts")).main(a),
+  },
+  schedule: {
+    summary: "next run times of a schedule",
+    run: async (a) => (await import("./controllers/replication/schedule-command.ts")).main(a),
+  },
+  controlplane: {
+    summary: "a real Kubernetes API server on this machine",
+    run: async (a) => (await import("./e2e/controlplane/command.ts")).main(a),
+  },
+  lab: {
+    summary: "real hosts on this machine, and faults for them",
+    run: async (a) => (await import("./e2e/lab/command.ts")).main(a),
+  },
   plugin: { summary: "kubectl quorate", run: async (a) => (await import("./plugin/main.ts")).main(a) },
 };
 

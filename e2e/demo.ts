@@ -38,7 +38,9 @@ async function demo(): Promise<void> {
     labUp({ hosts: 3, name, onReset: { reboot: false, delaySeconds: 0 }, progress }),
   );
   const kubectl = `kubectl --kubeconfig ${lab.kubeconfig}`;
-  const installed = await step("build the image, helm install quorate charts/quorate", () => Installed.install(lab, { progress }));
+  const installed = await step("build the image, helm install quorate charts/quorate", () =>
+    Installed.install(lab, { progress }),
+  );
   await step("kubectl apply -f examples/, until corosync is quorate and web1 runs", async () => {
     await installed.applyExamples();
     await installed.untilQuorate(90_000);
@@ -56,17 +58,26 @@ async function demo(): Promise<void> {
   const cutAt = systemClock.elapsedMs();
   await step("cut every cable of n1, until web1 is started on another host", async () => {
     await from.cut();
-    await waitFor(async () => (await installed.resource()).status?.node !== before.status?.node, 60_000, "web1 to be recovered", { intervalMs: 100 });
+    await waitFor(
+      async () => (await installed.resource()).status?.node !== before.status?.node,
+      60_000,
+      "web1 to be recovered",
+      { intervalMs: 100 },
+    );
     await installed.untilRunning("web1", 60_000);
   });
   const failover = (systemClock.elapsedMs() - cutAt) / 1000;
   const resource = await installed.resource();
   const to = lab.host(resource.status?.node ?? "n2");
-  const found = await step(`read the note inside the guest, now on ${to.name}`, () => installed.inGuest(to, "web1", "cat /data/note", 60_000));
+  const found = await step(`read the note inside the guest, now on ${to.name}`, () =>
+    installed.inGuest(to, "web1", "cat /data/note", 60_000),
+  );
   if (found !== note) throw new Error(`the note is "${found}", not "${note}"`);
   say(`    ${found}`);
   say(`\n$ ${kubectl} get quorate -n lab\n${await installed.kubectl(["get", "quorate"])}`);
-  say(`$ ${kubectl} get events -n lab\n${await installed.kubectl(["get", "events", "--sort-by=.metadata.creationTimestamp"])}`);
+  say(
+    `$ ${kubectl} get events -n lab\n${await installed.kubectl(["get", "events", "--sort-by=.metadata.creationTimestamp"])}`,
+  );
 
   say("seconds");
   for (const { what, seconds } of steps) say(`${seconds.toFixed(1).padStart(8)}  ${what}`);
@@ -84,7 +95,9 @@ try {
   await demo();
 } catch (error) {
   const failure = classify(error);
-  console.error(`\nthe demo failed: ${failure.message}${failure.class === "bug" && failure.cause instanceof Error ? `\n${failure.cause.stack}` : ""}`);
+  console.error(
+    `\nthe demo failed: ${failure.message}${failure.class === "bug" && failure.cause instanceof Error ? `\n${failure.cause.stack}` : ""}`,
+  );
   console.error(`The lab "${name}" is left as it is; end it with: bin/quorate lab down --name ${name}`);
   process.exitCode = 1;
 }

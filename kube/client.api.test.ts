@@ -69,7 +69,7 @@ const WIDGET_CRD = {
   },
 };
 
-describe("the client against a real API server", { skip: whyNoControlPlane() ?? false }, () => {
+describe("the client against a real API server", { skip: whyNoControlPlane() ?? false, timeout: 300_000 }, () => {
   let controlPlane: ControlPlane;
   let client: KubeClient;
   let namespace: string;

@@ -79,7 +79,7 @@ class Candidate {
   }
 }
 
-describe("leader election on a real API server", { skip: whyNoControlPlane() ?? false }, () => {
+describe("leader election on a real API server", { skip: whyNoControlPlane() ?? false, timeout: 300_000 }, () => {
   let controlPlane: ControlPlane;
   let client: KubeClient;
   let lease: string;

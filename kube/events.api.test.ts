@@ -6,7 +6,7 @@ import { KubeClient } from "./client.ts";
 import { EVENTS, NAMESPACES } from "./core-types.ts";
 import { EventRecorder, type Happening } from "./events.ts";
 
-describe("events on a real API server", { skip: whyNoControlPlane() ?? false }, () => {
+describe("events on a real API server", { skip: whyNoControlPlane() ?? false, timeout: 300_000 }, () => {
   let controlPlane: ControlPlane;
   let client: KubeClient;
   before(async () => {

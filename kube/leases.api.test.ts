@@ -15,7 +15,7 @@ import {
   takeLease,
 } from "./leases.ts";
 
-describe("a Lease on a real API server", { skip: whyNoControlPlane() ?? false }, () => {
+describe("a Lease on a real API server", { skip: whyNoControlPlane() ?? false, timeout: 300_000 }, () => {
   let controlPlane: ControlPlane;
   let client: KubeClient;
   let key: { namespace: string; name: string };

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { after, before, describe, it } from "node:test";
+import { after, afterEach, before, beforeEach, describe, it } from "node:test";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { pino } from "pino";
@@ -9,8 +9,8 @@ import { KubeClient } from "./client.ts";
 import { CONFIG_MAPS, type ConfigMap, NAMESPACES } from "./core-types.ts";
 import { ManualClock } from "./manual-clock.ts";
 import { registry } from "./metrics.ts";
-import { parseKey } from "./resource.ts";
-import { WatchCache } from "./watch-cache.ts";
+import { type KubeObject, parseKey } from "./resource.ts";
+import { WatchCache, type WatchCacheOptions } from "./watch-cache.ts";
 
 const log = pino({ level: "silent" });
 const NAMESPACE = "soak";
@@ -83,7 +83,7 @@ class Writers {
   }
 }
 
-describe("a watch cache on a real API server", { skip: whyNoControlPlane() ?? false }, () => {
+describe("a watch cache on a real API server", { skip: whyNoControlPlane() ?? false, timeout: 300_000 }, () => {
   let controlPlane: ControlPlane;
   let client: KubeClient;
   before(async () => {
@@ -92,6 +92,16 @@ describe("a watch cache on a real API server", { skip: whyNoControlPlane() ?? fa
     await client.create(NAMESPACES, { metadata: { name: NAMESPACE } });
   });
   after(() => controlPlane?.stop());
+  // What a failed test left: an API server that is away, caches that look for it for ever.
+  beforeEach(() => controlPlane.startApiServer());
+  afterEach(() => Promise.all(opened.splice(0).map((cache) => cache.stop())));
+
+  const opened: WatchCache<KubeObject>[] = [];
+  function open<T extends KubeObject>(options: Omit<WatchCacheOptions<T>, "client" | "log">): WatchCache<T> {
+    const cache = new WatchCache<T>({ ...options, client, log } as WatchCacheOptions<T>);
+    opened.push(cache as unknown as WatchCache<KubeObject>);
+    return cache;
+  }
 
   async function until(what: string, seconds: number, holds: () => Promise<boolean> | boolean): Promise<void> {
     for (const deadline = Date.now() + seconds * 1000; !(await holds()); await systemClock.sleep(50)) {
@@ -101,8 +111,7 @@ describe("a watch cache on a real API server", { skip: whyNoControlPlane() ?? fa
 
   it("misses none of 10,000 changes while the API server is killed, frozen and started again, and does not grow", async (t) => {
     const consumer = new Consumer();
-    const cache = new WatchCache({
-      client,
+    const cache = open({
       type: CONFIG_MAPS,
       namespace: NAMESPACE,
       name: "soak",
@@ -110,7 +119,6 @@ describe("a watch cache on a real API server", { skip: whyNoControlPlane() ?? fa
       probeAfterMs: 1_000,
       probeTimeoutMs: 1_000,
       watchSeconds: 8,
-      log,
     });
     consumer.cache = cache;
     await cache.start();
@@ -179,35 +187,29 @@ describe("a watch cache on a real API server", { skip: whyNoControlPlane() ?? fa
 
   it("watches only what its selectors name, in one namespace or all", async () => {
     const name = "the-one";
-    const one = new WatchCache({
-      client,
+    const one = open({
       type: CONFIG_MAPS,
       namespace: "default",
       fieldSelector: `metadata.name=${name}`,
-      log,
     });
-    const labelled = new WatchCache({ client, type: CONFIG_MAPS, labelSelector: "kube-test=yes", log });
+    const labelled = open({ type: CONFIG_MAPS, labelSelector: "kube-test=yes" });
     await Promise.all([one.start(), labelled.start()]);
-    try {
-      await client.create(CONFIG_MAPS, { metadata: { namespace: "default", name: "another" } });
-      await client.create(CONFIG_MAPS, { metadata: { namespace: "default", name } });
-      await client.create(CONFIG_MAPS, {
-        metadata: { namespace: NAMESPACE, name: "labelled", labels: { "kube-test": "yes" } },
-      });
-      await until("both have theirs", 10, () => one.size === 1 && labelled.size === 1);
-      assert.deepEqual(parseKey(`default/${name}`), { namespace: "default", name });
-      assert.ok(one.get(`default/${name}`));
-      assert.equal(labelled.list(NAMESPACE).length, 1);
-      await client.mergePatch(
-        CONFIG_MAPS,
-        { namespace: NAMESPACE, name: "labelled" },
-        { metadata: { labels: null } },
-        { fieldManager: "test" },
-      );
-      await until("what no longer matches is gone", 10, () => labelled.size === 0);
-    } finally {
-      await Promise.all([one.stop(), labelled.stop()]);
-    }
+    await client.create(CONFIG_MAPS, { metadata: { namespace: "default", name: "another" } });
+    await client.create(CONFIG_MAPS, { metadata: { namespace: "default", name } });
+    await client.create(CONFIG_MAPS, {
+      metadata: { namespace: NAMESPACE, name: "labelled", labels: { "kube-test": "yes" } },
+    });
+    await until("both have theirs", 10, () => one.size === 1 && labelled.size === 1);
+    assert.deepEqual(parseKey(`default/${name}`), { namespace: "default", name });
+    assert.ok(one.get(`default/${name}`));
+    assert.equal(labelled.list(NAMESPACE).length, 1);
+    await client.mergePatch(
+      CONFIG_MAPS,
+      { namespace: NAMESPACE, name: "labelled" },
+      { metadata: { labels: null } },
+      { fieldManager: "test" },
+    );
+    await until("what no longer matches is gone", 10, () => labelled.size === 0);
   });
 
   it("lists anew when the history since its last event is gone from etcd, and tells what it missed", async () => {
@@ -215,43 +217,35 @@ describe("a watch cache on a real API server", { skip: whyNoControlPlane() ?? fa
     const told: string[] = [];
     const metadata = (name: string) => ({ namespace: "default", name });
     await client.create(CONFIG_MAPS, { metadata: metadata("goes") });
-    const options = { client, type: CONFIG_MAPS, namespace: "default", name: "compacted", clock, log };
-    const cache = new WatchCache({ ...options, onChange: (key) => void told.push(key) });
+    const onChange = (key: string) => void told.push(key);
+    const cache = open({ type: CONFIG_MAPS, namespace: "default", name: "compacted", clock, onChange });
     await cache.start();
-    try {
-      await until("the watch is open", 5, async () => (await metricOf("started", "compacted")) === 1);
-      await controlPlane.stopApiServer("SIGKILL");
-      // Its clock stands still, so it does not come back before all this has happened.
-      await until("it waits to come back", 5, async () => (await metricOf("error", "compacted")) === 1);
-      told.length = 0;
-      await controlPlane.startApiServer();
-      await client.delete(CONFIG_MAPS, metadata("goes"));
-      await client.create(CONFIG_MAPS, { metadata: metadata("comes") });
-      const { metadata: latest } = await client.create(CONFIG_MAPS, { metadata: metadata("comes-too") });
-      await compact(controlPlane, latest.resourceVersion ?? "");
-      await controlPlane.stopApiServer("SIGKILL");
-      await controlPlane.startApiServer();
-      await until("it lists anew", 15, async () => {
-        await clock.advance(1_000);
-        return (await metricOf("relisted", "compacted")) === 2;
-      });
-      assert.equal(await metricOf("gone", "compacted"), 1);
-      assert.deepEqual(told.sort(), ["default/comes", "default/comes-too", "default/goes"]);
-    } finally {
-      await cache.stop();
-    }
+    await until("the watch is open", 5, async () => (await metricOf("started", "compacted")) === 1);
+    await controlPlane.stopApiServer("SIGKILL");
+    // Its clock stands still, so it does not come back before all this has happened.
+    await until("it waits to come back", 5, async () => (await metricOf("error", "compacted")) === 1);
+    told.length = 0;
+    await controlPlane.startApiServer();
+    await client.delete(CONFIG_MAPS, metadata("goes"));
+    await client.create(CONFIG_MAPS, { metadata: metadata("comes") });
+    const { metadata: latest } = await client.create(CONFIG_MAPS, { metadata: metadata("comes-too") });
+    await compact(controlPlane, latest.resourceVersion ?? "");
+    await controlPlane.stopApiServer("SIGKILL");
+    await controlPlane.startApiServer();
+    await until("it lists anew", 15, async () => {
+      await clock.advance(1_000);
+      return (await metricOf("relisted", "compacted")) === 2;
+    });
+    assert.equal(await metricOf("gone", "compacted"), 1);
+    assert.deepEqual(told.sort(), ["default/comes", "default/comes-too", "default/goes"]);
   });
 
   it("an idle stream shows signs of life, ends and resumes without a list", async () => {
-    const cache = new WatchCache({ client, type: NAMESPACES, name: "idle", watchSeconds: 4, log });
+    const cache = open({ type: NAMESPACES, name: "idle", watchSeconds: 4 });
     await cache.start();
-    try {
-      await until("three watches", 20, async () => (await metricOf("started", "idle")) >= 3);
-      assert.equal(await metricOf("relisted", "idle"), 1);
-      assert.ok(cache.lastSeenAgeMs() < 5_000);
-    } finally {
-      await cache.stop();
-    }
+    await until("three watches", 20, async () => (await metricOf("started", "idle")) >= 3);
+    assert.equal(await metricOf("relisted", "idle"), 1);
+    assert.ok(cache.lastSeenAgeMs() < 5_000);
   });
 });
 

@@ -31,7 +31,10 @@ const NO_LINES = {
 /** Columns without lines, as kubectl prints them. Empty cells are shown as `-`. */
 export function table(headings: readonly string[], rows: readonly (readonly Cell[])[], options: TableOptions): string {
   const fitted = fit(headings, rows, options.width);
-  const drawn = new CliTable({ chars: NO_LINES, style: { "padding-left": 0, "padding-right": 0, head: [], border: [] } });
+  const drawn = new CliTable({
+    chars: NO_LINES,
+    style: { "padding-left": 0, "padding-right": 0, head: [], border: [] },
+  });
   drawn.push(headings.map((heading) => options.heading(heading)));
   for (const row of fitted) drawn.push(row.map((cell) => (typeof cell === "string" ? cell : cell.paint(cell.text))));
   return drawn

@@ -5,7 +5,7 @@
 import { type CrmEffect, type CrmView, crmStep, initialCrmState, type NodeView } from "../controllers/ha/index.ts";
 import { LEASE_SECONDS, type ReferenceHost, type World } from "./reference-host.ts";
 
-const PARAMETERS = { behaviour: "reference", fenceDelay: 60_000, idleRounds: 90, forgetNodeAfter: 3_600_000, moveRetryDelay: 0 } as const;
+const PARAMETERS = { behaviour: "reference", fenceDelay: 60_000, roundLength: 0, idleRounds: 90, startGrace: 0, forgetNodeAfter: 3_600_000, moveRetryDelay: 0 } as const;
 
 export interface LeaderLease {
   holder: string | undefined;

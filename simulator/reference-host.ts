@@ -10,7 +10,7 @@ import type { SharedObjects } from "./shared-objects.ts";
 
 export const LEASE_SECONDS = 120;
 export const WATCHDOG_SECONDS = 60;
-const PARAMETERS = { behaviour: "reference", maxWorkers: Number.POSITIVE_INFINITY, maxMoves: Number.POSITIVE_INFINITY, idleRounds: 60 } as const;
+const PARAMETERS = { behaviour: "reference", maxWorkers: Number.POSITIVE_INFINITY, maxMoves: Number.POSITIVE_INFINITY, roundLength: 0, idleRounds: 60 } as const;
 
 export interface World {
   readonly objects: SharedObjects;

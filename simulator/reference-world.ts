@@ -3,13 +3,13 @@
  * coordinator and then the agent take one second each. For results that can be compared with the expected events.
  */
 import { QuorateError } from "../errors.ts";
-import { initialCrmState, type NodeState, type ServiceRecord, type ServiceState } from "../controllers/ha/index.ts";
 import { Guests } from "./guests.ts";
 import { applyToObjects } from "./operations.ts";
 import { Recorder, type SimEvent } from "./recorder.ts";
 import { type CoordinatorWorld, type LeaderLease, ReferenceCoordinator } from "./reference-coordinator.ts";
 import { ReferenceHost } from "./reference-host.ts";
-import type { InitialState, Op, Scenario } from "./scenario.ts";
+import { restoreState } from "./initial-state.ts";
+import type { Op, Scenario } from "./scenario.ts";
 import { SharedObjects } from "./shared-objects.ts";
 
 export function simulateReference(scenario: Scenario): SimEvent[] {
@@ -37,7 +37,7 @@ class ReferenceWorld implements CoordinatorWorld {
       this.hosts.set(name, host);
       this.coordinators.set(name, new ReferenceCoordinator(host, this));
     }
-    if (scenario.initialState) this.#restore(scenario.initialState);
+    if (scenario.initialState) restoreState(scenario.initialState, this.objects);
     for (const [name, node] of Object.entries(scenario.nodes)) {
       if (node.power) this.#powerOn(name);
       const host = this.hosts.get(name);
@@ -196,26 +196,6 @@ class ReferenceWorld implements CoordinatorWorld {
     }
   }
 
-  #restore(initial: InitialState): void {
-    const services: Record<string, ServiceRecord> = {};
-    for (const [id, given] of Object.entries(initial.services)) {
-      const state = SERVICE_STATES[given.state] ?? "RequestStart";
-      const action = state === "Migrate" ? "Migrate" : state === "Relocate" ? "Relocate" : "None";
-      services[id] = {
-        state,
-        node: given.node,
-        ...(given.target === undefined ? {} : { target: given.target }),
-        since: 0,
-        command: { uid: `initial-${id}`, action, ...(given.target === undefined ? {} : { target: given.target }) },
-        triedNodes: [],
-        relocations: 0,
-      };
-    }
-    const nodes: Record<string, NodeState> = {};
-    for (const [name, state] of Object.entries(initial.nodes)) nodes[name] = NODE_STATES[state] ?? "Unknown";
-    this.objects.crm = initialCrmState(services, nodes, 0);
-  }
-
   #finals(): void {
     for (const id of [...this.objects.services.keys()].sort()) {
       const record = this.objects.crm?.services[id];
@@ -246,32 +226,3 @@ function skipped(coordinator: ReferenceCoordinator): boolean {
   coordinator.skipRounds -= 1;
   return true;
 }
-
-const NODE_STATES: Readonly<Record<string, NodeState>> = {
-  online: "Online",
-  maintenance: "Maintenance",
-  unreachable: "Unknown",
-  unknown: "Unknown",
-  fencing: "Fence",
-  fence: "Fence",
-  gone: "Gone",
-};
-
-const SERVICE_STATES: Readonly<Record<string, ServiceState>> = {
-  "request-start": "RequestStart",
-  starting: "RequestStart",
-  "request-start-balance": "RequestStartBalance",
-  started: "Started",
-  "request-stop": "RequestStop",
-  stopping: "RequestStop",
-  stopped: "Stopped",
-  fence: "Fence",
-  fencing: "Fence",
-  recovery: "Recovery",
-  recovering: "Recovery",
-  freeze: "Freeze",
-  frozen: "Freeze",
-  "moving-live": "Migrate",
-  "moving-restart": "Relocate",
-  error: "Error",
-};

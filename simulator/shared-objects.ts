@@ -2,7 +2,7 @@
  * The objects that all parts of a simulated cluster share: what users asked for, what the CRM and the agents wrote, the leases. Both
  * worlds use it; they differ in who may read and write it when.
  */
-import type { AgentMode, CrmState, DisarmMode, HaPolicy, Rule, ServiceRequest, ServiceResult, ServiceView } from "../controllers/ha/index.ts";
+import type { AgentMode, CrmState, DisarmMode, DisarmRecord, HaPolicy, MembershipReport, NodeRecord, Rule, ServiceRecord, ServiceRequest, ServiceResult, ServiceView } from "../controllers/ha/index.ts";
 import type { Guests } from "./guests.ts";
 import { DEFAULT_DEFINED, DEFAULT_MEASURED, parseService, type Scenario, type ScenarioService, type Usage, type Want } from "./scenario.ts";
 
@@ -27,9 +27,13 @@ export class SharedObjects {
   readonly maintenance = new Set<string>();
   readonly leases = new Map<string, Lease>();
   readonly agents = new Map<string, AgentStatus>();
+  /** Membership annotations of the leases. */
+  readonly reports = new Map<string, MembershipReport>();
   disarm: DisarmMode | undefined;
   requests: ServiceRequest[] = [];
+  /** What the CRM wrote. */
   crm: CrmState | undefined;
+  readonly #byNode = new Map<string, Set<string>>();
   readonly scenario: Scenario;
 
   constructor(scenario: Scenario) {
@@ -49,6 +53,42 @@ export class SharedObjects {
     const status = this.agents.get(node) ?? { results: new Map() };
     this.agents.set(node, status);
     return status;
+  }
+
+  /** The status of one service, written as one object; undefined: it is gone. */
+  writeService(id: string, record: ServiceRecord | undefined): void {
+    const services = this.#stored().services as Record<string, ServiceRecord>;
+    const old = services[id];
+    for (const node of [old?.node, old?.target]) if (node !== undefined) this.#byNode.get(node)?.delete(id);
+    if (record === undefined) {
+      delete services[id];
+      return;
+    }
+    services[id] = record;
+    for (const node of [record.node, record.target]) {
+      if (node === undefined) continue;
+      const ids = this.#byNode.get(node) ?? new Set<string>();
+      this.#byNode.set(node, ids.add(id));
+    }
+  }
+
+  writeNode(name: string, record: NodeRecord): void {
+    (this.#stored().nodes as Record<string, NodeRecord>)[name] = record;
+  }
+
+  writeDisarm(disarm: DisarmRecord | undefined): void {
+    const { disarm: _old, ...rest } = this.#stored();
+    this.crm = { ...rest, ...(disarm === undefined ? {} : { disarm }) };
+  }
+
+  /** Services whose status names the node as node or target. */
+  servicesOf(node: string): readonly string[] {
+    return [...(this.#byNode.get(node) ?? [])];
+  }
+
+  #stored(): CrmState {
+    this.crm ??= { services: {}, nodes: {}, commandCount: 0, imbalancedRounds: 0, idleRounds: 0, lastRoundAt: 0, goneSince: {} };
+    return this.crm;
   }
 
   change(id: string, change: Partial<ScenarioService>): void {

@@ -1,7 +1,8 @@
 /** `quorate simulate FILE`: a scenario in virtual time, one JSON event a line on standard output. */
 import { parseArgs } from "node:util";
-import { classify } from "../errors.ts";
+import { classify, QuorateError } from "../errors.ts";
 import type { SimEvent } from "./recorder.ts";
+import { simulateDefault } from "./default-world.ts";
 import { simulateReference } from "./reference-world.ts";
 import { readScenario } from "./scenario.ts";
 
@@ -24,8 +25,11 @@ export async function main(args: string[]): Promise<void> {
       process.exitCode = values.help === true ? 0 : 64;
       return;
     }
+    if (values.timings !== "file" && values.timings !== "quorate") {
+      throw new QuorateError("user", "UnknownTimings", `--timings ${values.timings} is neither file nor quorate`);
+    }
     const scenario = readScenario(file);
-    const events: SimEvent[] = simulateReference(scenario);
+    const events: SimEvent[] = values.timings === "quorate" ? simulateDefault(scenario) : simulateReference(scenario);
     process.stdout.write(events.map((event) => `${JSON.stringify(event)}\n`).join(""));
   } catch (thrown) {
     const error = classify(thrown);

@@ -21,30 +21,39 @@ export function holdLease(turn: Turn): void {
     return;
   }
   if (!view.quorate || !view.storeReadable) {
-    if (!view.quorate) turn.setMode("Lost");
+    if (!view.quorate && state.mode !== "Idle") turn.setMode("Lost");
     return;
   }
   if (holder === "self") {
-    turn.setMode(inMaintenance(turn) ? "Maintenance" : "Active");
     turn.effect({ type: "renewLease" });
-    if (!view.watchdog.armed && !view.disarmed) turn.effect({ type: "armWatchdog" });
+    activate(turn);
   } else {
-    turn.setMode("Lost");
-    turn.effect({ type: "acquireLease" });
+    if (state.mode !== "Idle") turn.setMode("Lost");
+    if (state.shutdownPlan === undefined) turn.effect({ type: "acquireLease" });
   }
 }
 
+/** The lease is also the heartbeat, so that an idle agent holds it too; the reference's agent takes it only for its guests. */
 function tryAcquire(turn: Turn): void {
   const { view } = turn;
   if (!view.quorate || !view.storeReadable) return;
   if (view.lease.holder === "self") {
     turn.set({ epoch: view.lease.epoch, idleRounds: 0 });
-    turn.setMode(inMaintenance(turn) ? "Maintenance" : "Active");
-    if (!view.watchdog.armed && !view.disarmed) turn.effect({ type: "armWatchdog" });
+    activate(turn);
     return;
   }
-  const needed = turn.activeServices().length > 0 && !view.disarmed && turn.state.shutdownPlan === undefined;
-  if (needed && view.lease.holder === "none") turn.effect({ type: "acquireLease" });
+  const wanted = turn.parameters.behaviour === "default" || (turn.activeServices().length > 0 && !view.disarmed);
+  if (wanted && turn.state.shutdownPlan === undefined && view.lease.holder === "none") turn.effect({ type: "acquireLease" });
+}
+
+/** Becomes active when there is something to guard: the watchdog is armed before anything starts. */
+function activate(turn: Turn): void {
+  const { view, state } = turn;
+  const needed = turn.parameters.behaviour === "reference" || state.mode !== "Idle" || turn.activeServices().length > 0;
+  if (!needed || view.disarmed) return;
+  if (state.mode === "Idle") turn.set({ idleRounds: 0 });
+  turn.setMode(inMaintenance(turn) ? "Maintenance" : "Active");
+  if (!view.watchdog.armed) turn.effect({ type: "armWatchdog" });
 }
 
 /** Somebody who was entitled to took it: this host counts as fenced. */
@@ -65,21 +74,23 @@ function expire(turn: Turn, why: string): void {
   turn.effect({ type: "expireWatchdog", why });
 }
 
-/** @returns true when the agent lets go of everything and begins nothing. */
+/** @returns true when the agent lets go of what it guards and begins nothing. */
 export function letGo(turn: Turn): boolean {
   const { view, state } = turn;
   if (state.epoch === undefined || !turn.holdsLease || !view.quorate) return false;
   if (view.disarmed) {
-    if (turn.workRuns()) return true;
+    if (turn.workRuns() || !guards(turn)) return true;
     release(turn, "disarm");
     return true;
   }
-  if (state.shutdownPlan !== undefined) return false;
+  if (state.shutdownPlan !== undefined || !guards(turn)) return false;
   if (turn.activeServices().length > 0 || turn.workRuns()) {
     turn.set({ idleRounds: 0 });
     return false;
   }
-  if (!view.sameRound) turn.set({ idleRounds: state.idleRounds + 1 });
+  if (!view.sameRound && turn.now - state.lastRoundAt >= turn.parameters.roundLength) {
+    turn.set({ idleRounds: state.idleRounds + 1, lastRoundAt: turn.now });
+  }
   const running = turn.parameters.behaviour === "default" && turn.mayRun().length > 0;
   if (running || turn.state.idleRounds <= turn.parameters.idleRounds) return false;
   turn.event("role.idle", undefined, { rounds: turn.parameters.idleRounds });
@@ -87,13 +98,24 @@ export function letGo(turn: Turn): boolean {
   return true;
 }
 
-/** Watchdog first: a host that reset between the two would otherwise hold no lease that says so. */
+function guards(turn: Turn): boolean {
+  return turn.parameters.behaviour === "reference" || turn.state.mode !== "Idle" || turn.view.watchdog.armed;
+}
+
+/**
+ * Closes the watchdog, then gives the lease back: a host that reset between the two would otherwise hold no lease that says so. By
+ * default the lease is kept as heartbeat, and given back only by an agent that stops when no guest runs here: a free lease proves that.
+ */
 export function release(turn: Turn, cause: "disarm" | "idle" | "shutdown"): void {
   turn.effect({ type: "disarmWatchdog", cause });
-  turn.effect({ type: "releaseLease", cause });
-  turn.event("lease.released", undefined, { lease: "agent", cause });
-  const { epoch: _epoch, ...rest } = turn.state;
-  turn.state = { ...rest, idleRounds: 0 };
+  const keep = turn.parameters.behaviour === "default" && (cause !== "shutdown" || turn.mayRun().length > 0);
+  if (!keep) {
+    turn.effect({ type: "releaseLease", cause });
+    turn.event("lease.released", undefined, { lease: "agent", cause });
+    const { epoch: _epoch, ...rest } = turn.state;
+    turn.state = rest;
+  }
+  turn.set({ idleRounds: 0 });
   turn.setMode("Idle");
 }
 

@@ -11,11 +11,11 @@ import { Turn } from "./turn.ts";
 import type { LrmParameters, LrmState, LrmStepResult, LrmView, Milliseconds, Outcome, ReportedMode } from "./types.ts";
 import { beginWork, takeEndedWork } from "./work.ts";
 
-export const DEFAULT_LRM_PARAMETERS: LrmParameters = { behaviour: "default", maxWorkers: 4, maxMoves: 1, idleRounds: 600 };
+export const DEFAULT_LRM_PARAMETERS: LrmParameters = { behaviour: "default", maxWorkers: 4, maxMoves: 1, roundLength: 10_000, idleRounds: 60 };
 
 /** What an agent begins with. @param results HAResource.status.result of the services here: their commands are not repeated. */
 export function initialLrmState(results: Readonly<Record<string, { uid: string; outcome: Outcome }>> = {}): LrmState {
-  return { mode: "Idle", done: results, startRetries: {}, idleRounds: 0, begun: [], shutdownStops: [], exited: false };
+  return { mode: "Idle", done: results, startRetries: {}, idleRounds: 0, lastRoundAt: Number.NEGATIVE_INFINITY, begun: [], shutdownStops: [], exited: false };
 }
 
 export function lrmStep(state: LrmState, view: LrmView, now: Milliseconds, parameters: LrmParameters): LrmStepResult {
@@ -57,6 +57,6 @@ function reported(turn: Turn): ReportedMode {
   if (turn.state.shutdownPlan === "freeze") return "Restart";
   if (inMaintenance(turn)) return "Maintenance";
   if (turn.state.shutdownPlan === "stop") return "Shutdown";
-  if (turn.view.disarmed && turn.state.epoch === undefined) return "Disarmed";
+  if (turn.view.disarmed && turn.state.mode === "Idle") return "Disarmed";
   return turn.state.mode;
 }

@@ -41,8 +41,8 @@ export function shutDown(turn: Turn): void {
   if (waiting.length > 0) return;
   if (stopsGuests(turn)) stopGuests(turn);
   if (turn.workRuns() || turn.effects.some((effect) => effect.type === "stop")) return;
-  const stillRunning = stopsGuests(turn) ? runningHere(turn.view) : [];
-  if (stillRunning.length === 0) release(turn, "shutdown"); // else the lease and the watchdog stay: the guests may be running
+  const stillRunning = runningHere(turn.view).filter((id) => stopsGuests(turn) || plan !== "freeze" || turn.view.services[id]?.state !== "Freeze");
+  if (stillRunning.length === 0) release(turn, "shutdown"); // else lease and watchdog stay as they are: guests may run
   exit(turn);
 }
 

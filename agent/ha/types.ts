@@ -100,6 +100,7 @@ export interface LrmState {
   /** Failed starts on this node since the last success. */
   readonly startRetries: Readonly<Record<string, number>>;
   readonly idleRounds: number;
+  readonly lastRoundAt: Milliseconds;
   /** Services that were tried in this round. */
   readonly begun: readonly string[];
   readonly shutdownPlan?: ShutdownPlan;
@@ -146,7 +147,9 @@ export interface LrmParameters {
   readonly maxWorkers: number;
   /** Running moves at once. */
   readonly maxMoves: number;
-  /** Steps without work before the lease is given back. */
+  /** A step counts as a round of idleness when the last one is this long ago; 0: every step. */
+  readonly roundLength: Milliseconds;
+  /** Rounds without work before the watchdog is closed. */
   readonly idleRounds: number;
 }
 

@@ -9,7 +9,7 @@ import { hostBehind } from "./local-host.ts";
  */
 export function podHost(pid = 1): Host {
   return hostBehind(
-    ["nsenter", "--target", String(pid), "--mount", "--uts", "--net", "--ipc", "--"],
+    ["nsenter", "-t", String(pid), "-m", "-u", "-n", "-i", "--"],
     `/proc/${pid}/root`,
   );
 }

@@ -3,7 +3,13 @@ import { type Guest, REPLICATION_JOBS, type ReplicationJob, type ReplicationJobS
 import { classify, QuorateError } from "../../errors.ts";
 import type { KubeClient } from "../../kube/index.ts";
 import type { Logger } from "../../log.ts";
-import { type Progress, type ReplicationParts, type ReplicationRequest, type ReplicationResult, replicate } from "../replication/index.ts";
+import {
+  type Progress,
+  type ReplicationParts,
+  type ReplicationRequest,
+  type ReplicationResult,
+  replicate,
+} from "../replication/index.ts";
 import type { VolumeRef } from "../storage/index.ts";
 
 export interface JobRunnerOptions {
@@ -17,7 +23,10 @@ export interface JobRunnerOptions {
   /** The volumes of a guest that are to be replicated: on storages that are not shared. */
   readonly volumes: (guest: Guest) => readonly VolumeRef[];
   /** Everything a run needs for this target. @throws QuorateError when the target can't be asked now. */
-  readonly parts: (job: ReplicationJob, guest: Guest) => Promise<Omit<ReplicationParts, "record" | "onProgress" | "clock">>;
+  readonly parts: (
+    job: ReplicationJob,
+    guest: Guest,
+  ) => Promise<Omit<ReplicationParts, "record" | "onProgress" | "clock">>;
   /** Held while a run or a move works on a guest's volumes; undefined when somebody else holds it. */
   readonly claim: (guest: string) => (() => void) | undefined;
 }
@@ -25,7 +34,19 @@ export interface JobRunnerOptions {
 /** The part of a job's status that the source's agent owns. Written whole at each change. */
 type Owned = Pick<
   ReplicationJobStatus,
-  "state" | "observedRunNow" | "lastTry" | "lastSync" | "ageOfDataSeconds" | "durationSeconds" | "failCount" | "lastRun" | "snapshot" | "baseGuid" | "progress" | "log" | "conditions"
+  | "state"
+  | "observedRunNow"
+  | "lastTry"
+  | "lastSync"
+  | "ageOfDataSeconds"
+  | "durationSeconds"
+  | "failCount"
+  | "lastRun"
+  | "snapshot"
+  | "baseGuid"
+  | "progress"
+  | "log"
+  | "conditions"
 >;
 
 /** Runs the replication jobs whose source this node is, when the controller's schedule or a person says so. */
@@ -47,7 +68,9 @@ export class JobRunner {
       const release = this.#options.claim(job.spec.guest);
       if (release === undefined) continue;
       const run = this.#run(job, guest, signal)
-        .catch((error: unknown) => this.#options.log.error({ job: name, err: classify(error) }, "a replication run could not be recorded"))
+        .catch((error: unknown) =>
+          this.#options.log.error({ job: name, err: classify(error) }, "a replication run could not be recorded"),
+        )
         .finally(() => {
           release();
           this.#running.delete(name);
@@ -62,14 +85,27 @@ export class JobRunner {
   }
 
   /** One run outside of the schedule: the last difference before a guest leaves this node. */
-  async runNow(request: ReplicationRequest, parts: Omit<ReplicationParts, "record">, signal: AbortSignal): Promise<void> {
-    const result = await replicate(request, { ...parts, record: async () => undefined, clock: this.#options.clock }, signal);
+  async runNow(
+    request: ReplicationRequest,
+    parts: Omit<ReplicationParts, "record">,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const result = await replicate(
+      request,
+      { ...parts, record: async () => undefined, clock: this.#options.clock },
+      signal,
+    );
     if (result.outcome === "Failed") throw new QuorateError(result.class, result.reason, result.message);
   }
 
   #isDue(job: ReplicationJob): boolean {
     const { status, spec } = job;
-    if (status?.source !== this.#options.node || status.jobId === undefined || job.metadata.deletionTimestamp !== undefined) return false;
+    if (
+      status?.source !== this.#options.node ||
+      status.jobId === undefined ||
+      job.metadata.deletionTimestamp !== undefined
+    )
+      return false;
     if (spec.target === this.#options.node) return false;
     if (spec.runNow !== undefined && spec.runNow !== status.observedRunNow) return true;
     if (spec.suspend || status.nextSync === undefined) return false;
@@ -116,7 +152,11 @@ export class JobRunner {
               ageOfDataSeconds: Math.max(0, Math.round((finished - started) / 1000)),
               durationSeconds: Math.round(success.durationSeconds),
               failCount: 0,
-              snapshot: { name: success.snapshot, guid: success.volumes[0]?.guid ?? "", time: time(success.createdAt * 1000) },
+              snapshot: {
+                name: success.snapshot,
+                guid: success.volumes[0]?.guid ?? "",
+                time: time(success.createdAt * 1000),
+              },
               ...(success.volumes[0] === undefined ? {} : { baseGuid: success.volumes[0].guid }),
               lastRun: {
                 startedAt: time(started),
@@ -131,15 +171,27 @@ export class JobRunner {
           onProgress: (progress: Progress) => {
             void this.#write(job, {
               ...base,
-              progress: { bytes: progress.bytes, ...(progress.totalBytes === undefined ? {} : { total: progress.totalBytes }), bytesPerSecond: Math.round(progress.bytesPerSecond) },
-            }).catch((error: unknown) => log.debug({ job: name, reason: classify(error).reason }, "progress not written"));
+              progress: {
+                bytes: progress.bytes,
+                ...(progress.totalBytes === undefined ? {} : { total: progress.totalBytes }),
+                bytesPerSecond: Math.round(progress.bytesPerSecond),
+              },
+            }).catch((error: unknown) =>
+              log.debug({ job: name, reason: classify(error).reason }, "progress not written"),
+            );
           },
         },
         signal,
       );
     } catch (error) {
       const failure = classify(error);
-      result = { outcome: "Failed", reason: failure.reason, class: failure.class, message: failure.message, log: [`failed: ${failure.reason}: ${failure.message}`] };
+      result = {
+        outcome: "Failed",
+        reason: failure.reason,
+        class: failure.class,
+        message: failure.message,
+        log: [`failed: ${failure.reason}: ${failure.message}`],
+      };
     }
     if (result.outcome === "Succeeded") {
       log.info({ job: name, namespace, bytes: result.bytes, snapshot: result.snapshot }, "replicated");
@@ -151,7 +203,13 @@ export class JobRunner {
       ...withoutProgress(base),
       state: "Failed",
       failCount: (job.status?.failCount ?? 0) + 1,
-      lastRun: { startedAt: time(started), finishedAt: finished, outcome: "Failed", reason: result.reason, message: result.message.slice(0, 1000) },
+      lastRun: {
+        startedAt: time(started),
+        finishedAt: finished,
+        outcome: "Failed",
+        reason: result.reason,
+        message: result.message.slice(0, 1000),
+      },
       log: result.log.slice(-20).map((line) => line.slice(0, 500)),
       conditions: conditions(job, false, result.reason, result.message.slice(0, 1000), finished),
     });
@@ -159,8 +217,16 @@ export class JobRunner {
 
   async #write(job: ReplicationJob, status: Owned): Promise<void> {
     const { client, node, namespace } = this.#options;
-    const metadata = { name: job.metadata.name, namespace, ...(job.metadata.uid === undefined ? {} : { uid: job.metadata.uid }) };
-    await client.applyStatus(REPLICATION_JOBS, { metadata, status }, { fieldManager: `quorate-agent-${node}`, force: true });
+    const metadata = {
+      name: job.metadata.name,
+      namespace,
+      ...(job.metadata.uid === undefined ? {} : { uid: job.metadata.uid }),
+    };
+    await client.applyStatus(
+      REPLICATION_JOBS,
+      { metadata, status },
+      { fieldManager: `quorate-agent-${node}`, force: true },
+    );
   }
 }
 
@@ -168,10 +234,25 @@ export class JobRunner {
 function ownedBefore(job: ReplicationJob): Owned {
   const { status } = job;
   if (status === undefined) return {};
-  const { observedRunNow, lastSync, ageOfDataSeconds, durationSeconds, failCount, lastRun, snapshot, baseGuid, log } = status;
-  const kept = { observedRunNow, lastSync, ageOfDataSeconds, durationSeconds, failCount, lastRun, snapshot, baseGuid, log };
-  const ours = status.conditions?.filter((condition) => condition.type === "Failed" || condition.type === "Fresh") ?? [];
-  return { ...Object.fromEntries(Object.entries(kept).filter(([, value]) => value !== undefined)), ...(ours.length === 0 ? {} : { conditions: ours }) };
+  const { observedRunNow, lastSync, ageOfDataSeconds, durationSeconds, failCount, lastRun, snapshot, baseGuid, log } =
+    status;
+  const kept = {
+    observedRunNow,
+    lastSync,
+    ageOfDataSeconds,
+    durationSeconds,
+    failCount,
+    lastRun,
+    snapshot,
+    baseGuid,
+    log,
+  };
+  const ours =
+    status.conditions?.filter((condition) => condition.type === "Failed" || condition.type === "Fresh") ?? [];
+  return {
+    ...Object.fromEntries(Object.entries(kept).filter(([, value]) => value !== undefined)),
+    ...(ours.length === 0 ? {} : { conditions: ours }),
+  };
 }
 
 function withoutProgress(owned: Owned): Owned {
@@ -179,7 +260,13 @@ function withoutProgress(owned: Owned): Owned {
   return rest;
 }
 
-function conditions(job: ReplicationJob, good: boolean, reason: string, message: string, wall: string): NonNullable<Owned["conditions"]> {
+function conditions(
+  job: ReplicationJob,
+  good: boolean,
+  reason: string,
+  message: string,
+  wall: string,
+): NonNullable<Owned["conditions"]> {
   const make = (type: string, holds: boolean) => {
     const status = holds ? ("True" as const) : ("False" as const);
     const before = job.status?.conditions?.find((condition) => condition.type === type);

@@ -56,7 +56,7 @@ export function parseConfig(text: string): KeeperConfig {
     corosyncTimeoutMilliseconds: number("corosyncTimeoutMilliseconds", 100, 60_000),
     tokenMilliseconds: number("tokenMilliseconds", 100, 300_000, 3000),
     settleMilliseconds: number("settleMilliseconds", 0, 600_000, 5000),
-    descriptorStore: take("descriptorStore", "Required") === "None" ? "None" : "Required",
+    descriptorStore: choice(take("descriptorStore", "Required")),
     sysfs: path("sysfs", "/sys/class/watchdog"),
   };
   if (fields.size > 0) throw new Error(`keeper.json: unknown field ${[...fields.keys()].join(", ")}`);
@@ -71,6 +71,11 @@ export function parseConfig(text: string): KeeperConfig {
     );
   }
   return config;
+}
+
+function choice(value: unknown): "Required" | "None" {
+  if (value === "Required" || value === "None") return value;
+  throw new Error("keeper.json: descriptorStore must be Required or None");
 }
 
 /** From one pet to the next on a host whose corosync only just answers in time, and one poll to spare. */

@@ -134,6 +134,6 @@ test("whatever happens, only a fresh proof keeps the host alive, and what the ke
         throw error;
       }
     }),
-    { numRuns: 30000 },
+    { numRuns: 3000 },
   );
 });

@@ -88,7 +88,7 @@ export class Keeper {
     if ("silent" in answer) return this.#withoutProof(answer.silent);
     const { history, proves } = judge(this.#history, answer, this.#parts.config);
     this.#history = history;
-    this.#isProofLastWord = true;
+    this.#isProofLastWord = proves;
     if (!answer.quorate) return this.#withoutProof("this host is in a partition without quorum");
     if (!proves)
       return this.#withoutProof("corosync was silent for longer than its token time-out and is not believed yet");

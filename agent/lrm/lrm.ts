@@ -2,7 +2,17 @@ import type { Clock } from "../../clock.ts";
 import { classify } from "../../errors.ts";
 import type { Happening } from "../../kube/index.ts";
 import type { Logger } from "../../log.ts";
-import { initialLrmState, type LrmEffect, type LrmEvent, type LrmParameters, type LrmState, type LrmView, lrmStep, type Outcome, type ReportedMode } from "../ha/index.ts";
+import {
+  initialLrmState,
+  type LrmEffect,
+  type LrmEvent,
+  type LrmParameters,
+  type LrmState,
+  type LrmView,
+  lrmStep,
+  type Outcome,
+  type ReportedMode,
+} from "../ha/index.ts";
 import type { NodeLease } from "./node-lease.ts";
 import type { WorkTable } from "./work.ts";
 
@@ -98,7 +108,10 @@ export class Lrm {
       } catch (error) {
         if (signal.aborted) break;
         const failure = classify(error);
-        this.#options.log.error({ reason: failure.reason, err: failure.class === "bug" ? failure : undefined }, failure.message);
+        this.#options.log.error(
+          { reason: failure.reason, err: failure.class === "bug" ? failure : undefined },
+          failure.message,
+        );
       }
       if (!this.#poked && !signal.aborted) await this.#rest(signal);
     }
@@ -135,7 +148,8 @@ export class Lrm {
       const result = lrmStep(this.#state, view, now, this.#options.parameters);
       this.#state = result.state;
       for (const event of result.events) {
-        if (event.class !== "role") this.#options.onEvent(event, event.level === "info" || event.level === "notice" ? "Normal" : "Warning");
+        if (event.class !== "role")
+          this.#options.onEvent(event, event.level === "info" || event.level === "notice" ? "Normal" : "Warning");
         this.#options.log.info({ kind: event.kind, subject: event.subject, ...event.data }, event.message);
       }
       let again = false;
@@ -175,7 +189,10 @@ export class Lrm {
           return true;
         });
       case "expireWatchdog":
-        log.fatal({ why: effect.why }, "the node's Lease is lost while guests may run: the watchdog is left to reset this host");
+        log.fatal(
+          { why: effect.why },
+          "the node's Lease is lost while guests may run: the watchdog is left to reset this host",
+        );
         return this.#attempt("order the watchdog to expire", async () => {
           await keeper.expire(effect.why);
           return false;
@@ -184,13 +201,20 @@ export class Lrm {
         work.begin(effect.service, effect.uid, { action: "start" });
         return false;
       case "stop":
-        work.begin(effect.service, effect.uid, { action: "stop", ...(effect.timeoutSeconds === undefined ? {} : { timeoutSeconds: effect.timeoutSeconds }) });
+        work.begin(effect.service, effect.uid, {
+          action: "stop",
+          ...(effect.timeoutSeconds === undefined ? {} : { timeoutSeconds: effect.timeoutSeconds }),
+        });
         return false;
       case "move":
         work.begin(effect.service, effect.uid, { action: "move", target: effect.target, mode: effect.mode });
         return false;
       case "report":
-        this.#unreported.set(effect.service, { uid: effect.uid, outcome: effect.outcome, ...(effect.message === undefined ? {} : { message: effect.message }) });
+        this.#unreported.set(effect.service, {
+          uid: effect.uid,
+          outcome: effect.outcome,
+          ...(effect.message === undefined ? {} : { message: effect.message }),
+        });
         return false;
       case "forgetWork":
         work.forget(effect.service);

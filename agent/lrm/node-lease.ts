@@ -1,6 +1,17 @@
 import type { Clock } from "../../clock.ts";
 import { classify, QuorateError } from "../../errors.ts";
-import { ConflictError, createLease, type KubeApi, LEASES, type Lease, leaseEpoch, leaseHolder, releaseLease, renewLease, takeLease } from "../../kube/index.ts";
+import {
+  ConflictError,
+  createLease,
+  type KubeApi,
+  LEASES,
+  type Lease,
+  leaseEpoch,
+  leaseHolder,
+  releaseLease,
+  renewLease,
+  takeLease,
+} from "../../kube/index.ts";
 
 /** What a beat tells everybody: the membership this host's corosync sees, and what the LRM is doing. */
 export interface Beat {
@@ -48,7 +59,16 @@ export class NodeLease {
     const renewed = this.#renewedAt === undefined ? {} : { renewedAt: this.#renewedAt };
     if (lease === undefined) return { holder: "none", epoch: 0, ...renewed };
     const name = leaseHolder(lease);
-    const holder = name === this.#holder ? "self" : name === CRM_HOLDER ? "crm" : name === "" ? "none" : this.#isEarlierBoot(name) ? "none" : "other";
+    const holder =
+      name === this.#holder
+        ? "self"
+        : name === CRM_HOLDER
+          ? "crm"
+          : name === ""
+            ? "none"
+            : this.#isEarlierBoot(name)
+              ? "none"
+              : "other";
     return { holder, epoch: leaseEpoch(lease), ...renewed };
   }
 
@@ -56,7 +76,12 @@ export class NodeLease {
   beat(beat: Beat, signal?: AbortSignal): Promise<void> {
     return this.#write(async (lease, call) => {
       if (lease === undefined) {
-        const created = await createLease(this.#options.client, this.#key, { holder: this.#holder, durationSeconds: this.#options.leaseSeconds, annotations: beat.annotations }, call);
+        const created = await createLease(
+          this.#options.client,
+          this.#key,
+          { holder: this.#holder, durationSeconds: this.#options.leaseSeconds, annotations: beat.annotations },
+          call,
+        );
         return releaseLease(this.#options.client, created, call);
       }
       const name = leaseHolder(lease);
@@ -78,10 +103,15 @@ export class NodeLease {
    */
   async acquire(beat: Beat, signal?: AbortSignal): Promise<boolean> {
     await this.#write(async (lease, call) => {
-      const claim = { holder: this.#holder, durationSeconds: this.#options.leaseSeconds, annotations: beat.annotations };
+      const claim = {
+        holder: this.#holder,
+        durationSeconds: this.#options.leaseSeconds,
+        annotations: beat.annotations,
+      };
       if (lease === undefined) return createLease(this.#options.client, this.#key, claim, call);
       const name = leaseHolder(lease);
-      if (name === this.#holder) return renewLease(this.#options.client, lease, { annotations: beat.annotations }, call);
+      if (name === this.#holder)
+        return renewLease(this.#options.client, lease, { annotations: beat.annotations }, call);
       if (name !== "" && !this.#isEarlierBoot(name)) return lease;
       return takeLease(this.#options.client, lease, claim, call);
     }, signal);
@@ -112,14 +142,18 @@ export class NodeLease {
     return holder.startsWith(`${this.#options.node}/`) && holder !== this.#holder;
   }
 
-  async #write(change: (lease: Lease | undefined, call: { clock: Clock; signal?: AbortSignal }) => Promise<Lease | undefined>, signal?: AbortSignal): Promise<void> {
+  async #write(
+    change: (lease: Lease | undefined, call: { clock: Clock; signal?: AbortSignal }) => Promise<Lease | undefined>,
+    signal?: AbortSignal,
+  ): Promise<void> {
     const call = { clock: this.#options.clock, ...(signal === undefined ? {} : { signal }) };
     await this.#exclusive(async () => {
       // Twice: the first revision in hand may be outdated by a write whose answer was lost, or by the CRM.
       for (let attempt = 1; ; attempt += 1) {
         const sentAt = this.#options.clock.elapsedMs();
         try {
-          const before = this.#lease ?? (await this.#options.client.get(LEASES, this.#key, signal === undefined ? {} : { signal }));
+          const before =
+            this.#lease ?? (await this.#options.client.get(LEASES, this.#key, signal === undefined ? {} : { signal }));
           this.#lease = await change(before, call);
           if (this.#lease !== before) this.#renewedAt = sentAt;
           return;

@@ -41,7 +41,13 @@ export function servicesHere(
     const name = resource.metadata.name;
     underHa.add(name);
     const status = resource.status;
-    if (status?.state === undefined || status.node === undefined || status.command === undefined || !STATES.has(status.state)) continue;
+    if (
+      status?.state === undefined ||
+      status.node === undefined ||
+      status.command === undefined ||
+      !STATES.has(status.state)
+    )
+      continue;
     if (status.node !== node && status.target !== node) continue;
     const { uid, target, timeoutSeconds } = status.command;
     const lock = guests.get(name)?.status?.lock;
@@ -49,7 +55,11 @@ export function servicesHere(
       state: status.state as LrmServiceState,
       node: status.node,
       ...(status.target === undefined ? {} : { target: status.target }),
-      command: { uid, ...(target === undefined ? {} : { target }), ...(timeoutSeconds === undefined ? {} : { stopTimeoutSeconds: timeoutSeconds }) },
+      command: {
+        uid,
+        ...(target === undefined ? {} : { target }),
+        ...(timeoutSeconds === undefined ? {} : { stopTimeoutSeconds: timeoutSeconds }),
+      },
       maxRestart: resource.spec.maxRestart,
       owner: guests.get(name)?.spec.nodeName ?? "",
       running: running(name),
@@ -66,7 +76,9 @@ export function knownResults(node: string, resources: readonly HAResource[]): Lr
     resources.flatMap((resource) => {
       const { status } = resource;
       const result = status?.result;
-      return status?.node === node && result !== undefined ? [[resource.metadata.name, { uid: result.uid, outcome: result.outcome }] as const] : [];
+      return status?.node === node && result !== undefined
+        ? [[resource.metadata.name, { uid: result.uid, outcome: result.outcome }] as const]
+        : [];
     }),
   );
 }

@@ -27,7 +27,14 @@ export class WorkTable {
     return Object.fromEntries(this.#entries);
   }
 
-  begin(service: string, uid: string, task: { action: "start" } | { action: "stop"; timeoutSeconds?: number } | { action: "move"; target: string; mode: "live" | "restart" }): void {
+  begin(
+    service: string,
+    uid: string,
+    task:
+      | { action: "start" }
+      | { action: "stop"; timeoutSeconds?: number }
+      | { action: "move"; target: string; mode: "live" | "restart" },
+  ): void {
     const current = this.#entries.get(service);
     if (current !== undefined && current.outcome === undefined) return;
     this.#entries.set(service, { uid, action: task.action });
@@ -53,12 +60,20 @@ export class WorkTable {
     try {
       const signal = this.#abort.signal;
       if (task.action === "start") await this.#operations.start(service, signal);
-      else if (task.action === "stop") await this.#operations.stop(service, task.timeoutSeconds === undefined ? {} : { timeoutSeconds: task.timeoutSeconds }, signal);
+      else if (task.action === "stop")
+        await this.#operations.stop(
+          service,
+          task.timeoutSeconds === undefined ? {} : { timeoutSeconds: task.timeoutSeconds },
+          signal,
+        );
       else await this.#operations.move(service, task.target, task.mode, signal);
       end("Ok");
     } catch (error) {
       const failure = classify(error);
-      end(failure.reason === "Locked" ? "Locked" : failure.class === "transient" ? "TryAgain" : "Failed", `${failure.reason}: ${failure.message}`.slice(0, 1000));
+      end(
+        failure.reason === "Locked" ? "Locked" : failure.class === "transient" ? "TryAgain" : "Failed",
+        `${failure.reason}: ${failure.message}`.slice(0, 1000),
+      );
     }
   }
 }

@@ -18,10 +18,10 @@ export interface Published {
 /** @throws QuorateError ConfigMapInvalid */
 export function readPublished(config: ConfigMap, node: string, overrideActive: boolean): Published {
   const conf = config.data?.["corosync.conf"];
-  const version = Number(config.data?.["version"]);
+  const version = Number(config.data?.version);
   let admitted: unknown;
   try {
-    admitted = JSON.parse(config.data?.["admitted"] ?? "[]");
+    admitted = JSON.parse(config.data?.admitted ?? "[]");
   } catch {
     admitted = undefined;
   }
@@ -37,7 +37,7 @@ export function readPublished(config: ConfigMap, node: string, overrideActive: b
 
 /** The key in the Secret of the cluster; undefined while there is none. Never logged. */
 export function readAuthkey(secret: Secret | undefined): Uint8Array | undefined {
-  const encoded = secret?.data?.["authkey"];
+  const encoded = secret?.data?.authkey;
   return encoded === undefined ? undefined : Buffer.from(encoded, "base64");
 }
 
@@ -55,7 +55,12 @@ export interface FollowInput {
  * admitted yet is left as it is; one that left is made a host that was never in a cluster.
  * @returns what became of the newest version, for ClusterNode.status.corosync.lastLoad; undefined when nothing was to be done.
  */
-export async function followConfig(host: Host, input: FollowInput, clock: Clock, log: Logger): Promise<ConfigLoad | undefined> {
+export async function followConfig(
+  host: Host,
+  input: FollowInput,
+  clock: Clock,
+  log: Logger,
+): Promise<ConfigLoad | undefined> {
   const { published, authkey, nodeId, quorum } = input;
   if (quorum.state === "NotInstalled") return undefined;
   if (input.leave) {
@@ -69,9 +74,14 @@ export async function followConfig(host: Host, input: FollowInput, clock: Clock,
   const at = new Date(clock.wallMs()).toISOString().replace(/\.\d+Z$/, "Z");
   try {
     const permit = published.overrideActive ? "Override" : quorum.state === "Stopped" ? "Stopped" : "Quorate";
-    const applied = await applyConfig(host, { conf: published.conf, version: published.version, nodeId, authkey, permit }, clock);
+    const applied = await applyConfig(
+      host,
+      { conf: published.conf, version: published.version, nodeId, authkey, permit },
+      clock,
+    );
     if (quorum.state === "Stopped") await startCorosync(host);
-    if (applied.outcome !== "Unchanged") log.info({ version: applied.version, outcome: applied.outcome }, "corosync configuration applied");
+    if (applied.outcome !== "Unchanged")
+      log.info({ version: applied.version, outcome: applied.outcome }, "corosync configuration applied");
     return { configVersion: published.version, outcome: "Loaded", message: "", at };
   } catch (error) {
     const failure = classify(error);

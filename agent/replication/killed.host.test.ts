@@ -124,8 +124,9 @@ for (const history of ["the first run", "a later run"] as const) {
 
     for (const [after, name] of counted.effects.entries()) {
       await prepare();
-      const broken = await run(new Killer(after).parts(lab.parts(lab.n1, lab.n2)));
-      const recorded = counted.effects.slice(0, after).includes("record");
+      const killer = new Killer(after);
+      const broken = await run(killer.parts(lab.parts(lab.n1, lab.n2)));
+      const recorded = killer.effects.slice(0, after).includes("record");
       assert.equal(broken.outcome === "Succeeded" || broken.reason, recorded || "Killed", `killed after ${name}`);
       await nextRunIsRight(`killed after ${name} (${after})`);
     }

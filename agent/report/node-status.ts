@@ -10,9 +10,19 @@ export interface NodeFacts {
   readonly corosync: CorosyncStatus | undefined;
   readonly lastLoad: ConfigLoad | undefined;
   readonly addresses: readonly { interface: string; address: string }[];
-  readonly lrm: { readonly mode: NonNullable<ClusterNodeStatus["lrm"]>["mode"]; readonly epoch: number | undefined; readonly activeGuests: number };
+  readonly lrm: {
+    readonly mode: NonNullable<ClusterNodeStatus["lrm"]>["mode"];
+    readonly epoch: number | undefined;
+    readonly activeGuests: number;
+  };
   readonly watchdog:
-    | { readonly device: string; readonly identity?: string; readonly timeoutSeconds?: number; readonly armed: boolean; readonly message?: string }
+    | {
+        readonly device: string;
+        readonly identity?: string;
+        readonly timeoutSeconds?: number;
+        readonly armed: boolean;
+        readonly message?: string;
+      }
     | undefined;
   readonly transfer: { readonly address: string; readonly port: number } | undefined;
   readonly capacity: { readonly cpu: number; readonly memoryBytes: number };
@@ -22,7 +32,13 @@ export interface NodeFacts {
 export function hostAddresses(): { interface: string; address: string }[] {
   return Object.entries(networkInterfaces())
     .flatMap(([name, list]) => (list ?? []).map((entry) => ({ name, entry })))
-    .filter(({ entry }) => !entry.internal && entry.cidr !== null && !entry.address.startsWith("fe80:") && !entry.address.startsWith("169.254."))
+    .filter(
+      ({ entry }) =>
+        !entry.internal &&
+        entry.cidr !== null &&
+        !entry.address.startsWith("fe80:") &&
+        !entry.address.startsWith("169.254."),
+    )
     .map(({ name, entry }) => ({ interface: name, address: entry.cidr ?? entry.address }))
     .sort((a, b) => a.interface.localeCompare(b.interface) || a.address.localeCompare(b.address));
 }
@@ -33,7 +49,12 @@ export function hostCapacity(): { cpu: number; memoryBytes: number } {
 }
 
 /** The part of ClusterNode.status that the agent owns, whole. `wall` is RFC 3339 for the conditions. */
-export function nodeStatus(facts: NodeFacts, before: ClusterNodeStatus | undefined, generation: number, wall: string): ClusterNodeStatus {
+export function nodeStatus(
+  facts: NodeFacts,
+  before: ClusterNodeStatus | undefined,
+  generation: number,
+  wall: string,
+): ClusterNodeStatus {
   const { corosync, watchdog } = facts;
   const quorum = corosync?.quorum;
   const running = corosync?.running;
@@ -48,7 +69,14 @@ export function nodeStatus(facts: NodeFacts, before: ClusterNodeStatus | undefin
   const condition = (type: string, holds: boolean, reason: string, message: string) => {
     const status = holds ? ("True" as const) : ("False" as const);
     const old = before?.conditions?.find((c) => c.type === type);
-    return { type, status, observedGeneration: generation, lastTransitionTime: old?.status === status ? old.lastTransitionTime : wall, reason, message };
+    return {
+      type,
+      status,
+      observedGeneration: generation,
+      lastTransitionTime: old?.status === status ? old.lastTransitionTime : wall,
+      reason,
+      message,
+    };
   };
   return {
     addresses: [...facts.addresses],
@@ -73,12 +101,21 @@ export function nodeStatus(facts: NodeFacts, before: ClusterNodeStatus | undefin
       version: facts.release,
       mode: facts.mode,
       bootId: facts.bootId,
-      lastSeen: before?.agent?.bootId === facts.bootId && before.agent.version === facts.release && before.agent.lastSeen !== undefined ? before.agent.lastSeen : wall,
+      lastSeen:
+        before?.agent?.bootId === facts.bootId &&
+        before.agent.version === facts.release &&
+        before.agent.lastSeen !== undefined
+          ? before.agent.lastSeen
+          : wall,
       ...(facts.transfer === undefined ? {} : { transferEndpoint: facts.transfer }),
     },
     watchdog: {
       ...(watchdog === undefined
-        ? { armed: false, summary: "no keeper", message: "the keeper of this host does not answer; it is (re)started by systemd as quorate-keeper" }
+        ? {
+            armed: false,
+            summary: "no keeper",
+            message: "the keeper of this host does not answer; it is (re)started by systemd as quorate-keeper",
+          }
         : {
             device: watchdog.device,
             ...(watchdog.identity === undefined ? {} : { identity: watchdog.identity }),
@@ -95,15 +132,18 @@ export function nodeStatus(facts: NodeFacts, before: ClusterNodeStatus | undefin
             "LinksHealthy",
             healthy === links.length,
             healthy === links.length ? "AllPeersUp" : "PeersDown",
-            healthy === links.length ? "every link reaches every node" : `${links.length - healthy} of ${links.length} links do not reach every node`,
+            healthy === links.length
+              ? "every link reaches every node"
+              : `${links.length - healthy} of ${links.length} links do not reach every node`,
           ),
       condition(
         "WatchdogArmed",
         armed,
         armed ? "Armed" : watchdog === undefined ? "NoKeeper" : "NotArmed",
-        armed ? "the host resets when it loses quorum" : (watchdog?.message ?? "armed as soon as a guest under HA is to run here"),
+        armed
+          ? "the host resets when it loses quorum"
+          : (watchdog?.message ?? "armed as soon as a guest under HA is to run here"),
       ),
     ],
   };
 }
-

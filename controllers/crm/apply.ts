@@ -4,7 +4,7 @@ import { QuorateError } from "../../errors.ts";
 import { type KubeClient, leaseHolder, releaseLease, takeLease } from "../../kube/index.ts";
 import type { Logger } from "../../log.ts";
 import type { CrmEffect, DisarmRecord, ServiceRecord } from "../ha/index.ts";
-import { CRM_HOLDER, type ClusterObjects, FIELD_MANAGER, nodeLeaseName } from "./objects.ts";
+import { type ClusterObjects, CRM_HOLDER, FIELD_MANAGER, nodeLeaseName } from "./objects.ts";
 import { type FailoverNotes, serviceStatus } from "./records.ts";
 
 export interface ApplyContext {
@@ -25,7 +25,11 @@ export interface ApplyContext {
  * the caller then begins again from the objects, never from a state that was not written.
  * @returns whether a Lease was taken or released, so that the caller steps again at once.
  */
-export async function applyCrmEffects(effects: readonly CrmEffect[], objects: ClusterObjects, context: ApplyContext): Promise<boolean> {
+export async function applyCrmEffects(
+  effects: readonly CrmEffect[],
+  objects: ClusterObjects,
+  context: ApplyContext,
+): Promise<boolean> {
   let leasesChanged = false;
   for (const effect of effects) {
     if (context.signal.aborted) throw new QuorateError("transient", "LeadershipLost", "this controller leads no more");
@@ -61,10 +65,17 @@ async function applyOne(effect: CrmEffect, objects: ClusterObjects, context: App
           metadata: identity(node.metadata, namespace),
           status: {
             state,
-            stateSince: node.status?.state === state && node.status.stateSince !== undefined ? node.status.stateSince : wall,
+            stateSince:
+              node.status?.state === state && node.status.stateSince !== undefined ? node.status.stateSince : wall,
             fence: {
               ...(fenced
-                ? { lastFence: { at: wall, reason: "the majority reported it gone for longer than its watchdog needs", by: "quorate-ha" } }
+                ? {
+                    lastFence: {
+                      at: wall,
+                      reason: "the majority reported it gone for longer than its watchdog needs",
+                      by: "quorate-ha",
+                    },
+                  }
                 : before === undefined
                   ? {}
                   : { lastFence: before }),
@@ -78,11 +89,20 @@ async function applyOne(effect: CrmEffect, objects: ClusterObjects, context: App
     case "takeLease": {
       const lease = leaseOf(effect.node, objects);
       if (lease === undefined) {
-        throw new QuorateError("transient", "LeaseMissing", `node "${effect.node}" has no Lease ${nodeLeaseName(effect.node)}; nothing can be taken`);
+        throw new QuorateError(
+          "transient",
+          "LeaseMissing",
+          `node "${effect.node}" has no Lease ${nodeLeaseName(effect.node)}; nothing can be taken`,
+        );
       }
       if (!context.mayAct()) throw new QuorateError("transient", "LeadershipLost", "this controller leads no more");
       // A compare-and-swap on the very revision the gate was judged by: an agent that renewed in between wins.
-      await takeLease(client, lease, { holder: CRM_HOLDER, durationSeconds: 3600 }, { clock: context.clock, signal: context.signal });
+      await takeLease(
+        client,
+        lease,
+        { holder: CRM_HOLDER, durationSeconds: 3600 },
+        { clock: context.clock, signal: context.signal },
+      );
       context.log.warn({ node: effect.node, why: effect.why }, "lease taken: the node is fenced");
       return true;
     }
@@ -105,7 +125,15 @@ async function applyOne(effect: CrmEffect, objects: ClusterObjects, context: App
       if (!context.mayAct()) throw new QuorateError("transient", "LeadershipLost", "this controller leads no more");
       await client.apply(
         GUESTS,
-        { metadata: { ...identity(guest.metadata, namespace), ...(guest.metadata.resourceVersion === undefined ? {} : { resourceVersion: guest.metadata.resourceVersion }) }, spec: { nodeName: effect.node } },
+        {
+          metadata: {
+            ...identity(guest.metadata, namespace),
+            ...(guest.metadata.resourceVersion === undefined
+              ? {}
+              : { resourceVersion: guest.metadata.resourceVersion }),
+          },
+          spec: { nodeName: effect.node },
+        },
         { fieldManager: FIELD_MANAGER, force: true, signal: context.signal },
       );
       return false;
@@ -119,7 +147,10 @@ async function applyOne(effect: CrmEffect, objects: ClusterObjects, context: App
       await context.setDisarm(effect.disarm);
       return false;
     case "fenceHardware":
-      context.log.error({ node: effect.node }, "hardware fencing is configured but not available in this version; waiting for the watchdog proof");
+      context.log.error(
+        { node: effect.node },
+        "hardware fencing is configured but not available in this version; waiting for the watchdog proof",
+      );
       return false;
   }
 }
@@ -129,6 +160,9 @@ function leaseOf(node: string, objects: ClusterObjects) {
 }
 
 /** The uid makes an apply to a deleted and re-created object fail instead of creating half an object. */
-function identity(metadata: { name: string; uid?: string }, namespace: string): { name: string; namespace: string; uid?: string } {
+function identity(
+  metadata: { name: string; uid?: string },
+  namespace: string,
+): { name: string; namespace: string; uid?: string } {
   return { name: metadata.name, namespace, ...(metadata.uid === undefined ? {} : { uid: metadata.uid }) };
 }

@@ -1,4 +1,4 @@
-import { type Cluster, CLUSTERS } from "../../crds/index.ts";
+import { CLUSTERS, type Cluster } from "../../crds/index.ts";
 import type { KubeClient } from "../../kube/index.ts";
 import type { DisarmMode, DisarmRecord } from "../ha/index.ts";
 import { FIELD_MANAGER } from "./objects.ts";
@@ -39,7 +39,11 @@ export async function writeClusterStatus(
   await client.applyStatus(
     CLUSTERS,
     {
-      metadata: { name: cluster.metadata.name, ...(cluster.metadata.namespace === undefined ? {} : { namespace: cluster.metadata.namespace }), ...(cluster.metadata.uid === undefined ? {} : { uid: cluster.metadata.uid }) },
+      metadata: {
+        name: cluster.metadata.name,
+        ...(cluster.metadata.namespace === undefined ? {} : { namespace: cluster.metadata.namespace }),
+        ...(cluster.metadata.uid === undefined ? {} : { uid: cluster.metadata.uid }),
+      },
       status: { leader, conditions: [condition(cluster, "Armed", disarm === undefined, reason, message, wall)] },
     },
     { fieldManager: FIELD_MANAGER, force: true, signal },
@@ -48,7 +52,8 @@ export async function writeClusterStatus(
 
 function words(disarm: DisarmRecord | undefined): { reason: string; message: string } {
   if (disarm === undefined) return { reason: "Armed", message: "guests under HA are guarded" };
-  if (disarm.phase === "Disarmed") return { reason: "Disarmed", message: `${disarm.mode}: no node is guarded; remove spec.ha.disarm to arm again` };
+  if (disarm.phase === "Disarmed")
+    return { reason: "Disarmed", message: `${disarm.mode}: no node is guarded; remove spec.ha.disarm to arm again` };
   return disarm.agreed
     ? { reason: "DisarmAgreed", message: `${disarm.mode}: agents close their watchdogs now` }
     : { reason: "Disarming", message: `${disarm.mode}: waits for a fence, recovery or move that is under way` };

@@ -18,17 +18,50 @@ export function complaints(objects: ClusterObjects): Complaint[] {
     const name = resource.metadata.name;
     const guest = guests.get(name);
     const { group } = resource.spec;
-    if (guest === undefined) return [{ resource, reason: "GuestNotFound", message: `no Guest "${name}" in this namespace; apply it, or delete this HAResource` }];
+    if (guest === undefined)
+      return [
+        {
+          resource,
+          reason: "GuestNotFound",
+          message: `no Guest "${name}" in this namespace; apply it, or delete this HAResource`,
+        },
+      ];
     const node = guest.spec.nodeName;
-    if (node === undefined) return [{ resource, reason: "GuestNotBound", message: `Guest "${name}" has no spec.nodeName; set it to the node that has its data` }];
-    if (!nodes.has(node)) return [{ resource, reason: "NodeNotFound", message: `Guest "${name}" is bound to "${node}", and there is no ClusterNode "${node}" in this namespace` }];
-    if (group !== undefined && !groups.has(group)) return [{ resource, reason: "GroupNotFound", message: `no HAGroup "${group}" in this namespace; apply it, or remove spec.group` }];
+    if (node === undefined)
+      return [
+        {
+          resource,
+          reason: "GuestNotBound",
+          message: `Guest "${name}" has no spec.nodeName; set it to the node that has its data`,
+        },
+      ];
+    if (!nodes.has(node))
+      return [
+        {
+          resource,
+          reason: "NodeNotFound",
+          message: `Guest "${name}" is bound to "${node}", and there is no ClusterNode "${node}" in this namespace`,
+        },
+      ];
+    if (group !== undefined && !groups.has(group))
+      return [
+        {
+          resource,
+          reason: "GroupNotFound",
+          message: `no HAGroup "${group}" in this namespace; apply it, or remove spec.group`,
+        },
+      ];
     return [];
   });
 }
 
 /** Says it in the Ready condition of resources that were never taken under HA; of the others the CRM's record goes on. */
-export async function writeComplaint(client: KubeClient, complaint: Complaint, wall: string, signal: AbortSignal): Promise<void> {
+export async function writeComplaint(
+  client: KubeClient,
+  complaint: Complaint,
+  wall: string,
+  signal: AbortSignal,
+): Promise<void> {
   const { resource, reason, message } = complaint;
   if (resource.status?.state !== undefined) return;
   const before = resource.status?.conditions?.find((each) => each.type === "Ready");
@@ -36,7 +69,11 @@ export async function writeComplaint(client: KubeClient, complaint: Complaint, w
   await client.applyStatus(
     HA_RESOURCES,
     {
-      metadata: { name: resource.metadata.name, ...(resource.metadata.namespace === undefined ? {} : { namespace: resource.metadata.namespace }), ...(resource.metadata.uid === undefined ? {} : { uid: resource.metadata.uid }) },
+      metadata: {
+        name: resource.metadata.name,
+        ...(resource.metadata.namespace === undefined ? {} : { namespace: resource.metadata.namespace }),
+        ...(resource.metadata.uid === undefined ? {} : { uid: resource.metadata.uid }),
+      },
       status: { conditions: [condition(resource, "Ready", false, reason, message, wall)] },
     },
     { fieldManager: FIELD_MANAGER, force: true, signal },

@@ -1,4 +1,13 @@
-import type { Cluster, ClusterNode, Guest, HAGroup, HAResource, HARule, Migration, ReplicationJob } from "../../crds/index.ts";
+import type {
+  Cluster,
+  ClusterNode,
+  Guest,
+  HAGroup,
+  HAResource,
+  HARule,
+  Migration,
+  ReplicationJob,
+} from "../../crds/index.ts";
 import type { Lease } from "../../kube/index.ts";
 
 /** Everything of one namespace that HA decisions look at, as the watch caches hold it at one moment. Frozen objects. */

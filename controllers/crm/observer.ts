@@ -35,7 +35,13 @@ export class LeaseObserver {
   /** New timings begin the observation anew: what was judged by shorter ones is forgotten. */
   setTimings(parameters: GateParameters): void {
     const old = this.#parameters;
-    if (old !== undefined && old.fenceDelay === parameters.fenceDelay && old.leaseDuration === parameters.leaseDuration && old.reportFreshness === parameters.reportFreshness) return;
+    if (
+      old !== undefined &&
+      old.fenceDelay === parameters.fenceDelay &&
+      old.leaseDuration === parameters.leaseDuration &&
+      old.reportFreshness === parameters.reportFreshness
+    )
+      return;
     this.#parameters = parameters;
     this.#observations = {};
     this.#gate = {};
@@ -50,7 +56,8 @@ export class LeaseObserver {
     const samples = input.nodes.flatMap((node) => sample(node.metadata.name, input.leases, names) ?? []);
     this.#observations = observeLeases(this.#observations, samples, nodes, now, parameters);
     this.#gate = input.quorumOverride ? {} : observeLeases(this.#gate, samples, nodes, now, parameters);
-    for (const member of currentMembership(this.#observations, now, parameters).members) this.#lastMember.set(member, now);
+    for (const member of currentMembership(this.#observations, now, parameters).members)
+      this.#lastMember.set(member, now);
   }
 
   /** Forgets everything: the caches were not fresh, so time may have passed unseen. */
@@ -74,23 +81,48 @@ export class LeaseObserver {
     const { members, alive } = this.membership(now);
     const votes = Object.fromEntries(input.nodes.map((node) => [node.metadata.name, node.spec.votes]));
     return new Map(
-      input.nodes.map(({ metadata: { name } }) => [
-        name,
-        {
-          member: members.has(name),
-          agentAlive: alive.has(name),
-          fence:
-            parameters === undefined
-              ? { proven: false, reasons: ["the timings of this cluster are not safe, or not known yet; see its condition TimingsSafe"] }
-              : fenceGate({ observations: this.#gate, node: name, votes, qdeviceVotes: 0, quorumOverride: input.quorumOverride }, now, parameters),
-        },
-      ]),
+      input.nodes.map(
+        ({
+          metadata: { name },
+          spec: {
+            fencing: { mode: fencing },
+          },
+        }) => [
+          name,
+          {
+            member: members.has(name),
+            agentAlive: alive.has(name),
+            fence:
+              parameters === undefined
+                ? {
+                    proven: false,
+                    reasons: [
+                      "the timings of this cluster are not safe, or not known yet; see its condition TimingsSafe",
+                    ],
+                  }
+                : fenceGate(
+                    {
+                      observations: this.#gate,
+                      node: name,
+                      votes,
+                      qdeviceVotes: 0,
+                      quorumOverride: input.quorumOverride,
+                      fencing,
+                    },
+                    now,
+                    parameters,
+                  ),
+          },
+        ],
+      ),
     );
   }
 }
 
 function namesById(nodes: readonly ClusterNode[]): Map<number, string> {
-  return new Map(nodes.flatMap((node) => (node.spec.nodeId === undefined ? [] : [[node.spec.nodeId, node.metadata.name] as const])));
+  return new Map(
+    nodes.flatMap((node) => (node.spec.nodeId === undefined ? [] : [[node.spec.nodeId, node.metadata.name] as const])),
+  );
 }
 
 function sample(node: string, leases: readonly Lease[], names: ReadonlyMap<number, string>): LeaseSample | undefined {
@@ -99,11 +131,19 @@ function sample(node: string, leases: readonly Lease[], names: ReadonlyMap<numbe
   const token = `${leaseHolder(lease)} ${lease.spec?.renewTime ?? ""} ${leaseEpoch(lease)}`;
   // While the CRM holds it, the annotation still is what the fenced host said last: it counts again when an agent renews it.
   const report = parseReport(lease.metadata.annotations?.[MEMBERSHIP_ANNOTATION], names);
-  return { node, token, ...(report === undefined || (leaseHolder(lease) === CRM_HOLDER && !report.quorate) ? {} : { report }) };
+  return {
+    node,
+    token,
+    released: leaseHolder(lease) === "",
+    ...(report === undefined || (leaseHolder(lease) === CRM_HOLDER && !report.quorate) ? {} : { report }),
+  };
 }
 
 /** What an agent said of its corosync's membership; undefined for anything else. Members that no object names are left out. */
-export function parseReport(annotation: string | undefined, names: ReadonlyMap<number, string>): MembershipReport | undefined {
+export function parseReport(
+  annotation: string | undefined,
+  names: ReadonlyMap<number, string>,
+): MembershipReport | undefined {
   if (annotation === undefined) return undefined;
   let value: unknown;
   try {
@@ -112,7 +152,11 @@ export function parseReport(annotation: string | undefined, names: ReadonlyMap<n
     return undefined;
   }
   if (typeof value !== "object" || value === null) return undefined;
-  const { quorate, members } = value as { quorate?: unknown; members?: unknown };
+  const { quorate, members, ringId } = value as { quorate?: unknown; members?: unknown; ringId?: unknown };
   if (typeof quorate !== "boolean" || !Array.isArray(members)) return undefined;
-  return { quorate, members: members.flatMap((id) => (typeof id === "number" ? (names.get(id) ?? []) : [])) };
+  return {
+    ...(typeof ringId === "string" ? { ringId } : {}),
+    quorate,
+    members: members.flatMap((id) => (typeof id === "number" ? (names.get(id) ?? []) : [])),
+  };
 }

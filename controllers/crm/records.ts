@@ -68,7 +68,11 @@ export function serviceStatus(
   const failover = lastFailover(before?.lastFailover, record, notes, wall, before);
   const wanted = resource.spec.state;
   const ready =
-    record.state === "Started" ? wanted === "Started" : record.state === "Stopped" ? wanted !== "Started" : record.state === "Ignored";
+    record.state === "Started"
+      ? wanted === "Started"
+      : record.state === "Stopped"
+        ? wanted !== "Started"
+        : record.state === "Ignored";
   const error = record.state === "Error";
   return {
     observedGeneration: resource.metadata.generation ?? 0,
@@ -87,7 +91,14 @@ export function serviceStatus(
     attempts: { relocations: record.relocations, triedNodes: [...record.triedNodes] },
     ...(failover === undefined ? {} : { lastFailover: failover }),
     conditions: [
-      condition(resource, "Ready", ready, record.state, message === "" ? `${record.state} on ${record.node}` : message, wall),
+      condition(
+        resource,
+        "Ready",
+        ready,
+        record.state,
+        message === "" ? `${record.state} on ${record.node}` : message,
+        wall,
+      ),
       condition(
         resource,
         "Error",
@@ -118,7 +129,12 @@ function lastFailover(
 }
 
 /** The failover is over when the new owner has reported the guest started. */
-function withStart(failover: Failover, record: ServiceRecord, status: HAResourceStatus | undefined, wall: string): Failover {
+function withStart(
+  failover: Failover,
+  record: ServiceRecord,
+  status: HAResourceStatus | undefined,
+  wall: string,
+): Failover {
   if (failover.startedAt !== undefined || failover.to !== record.node || record.state !== "Started") return failover;
   if (status?.result?.outcome !== "Ok") return failover;
   return { ...failover, startedAt: wall };
@@ -153,7 +169,10 @@ export interface ConditionInput {
 
 /** A condition that keeps its transition time while its status stays. */
 export function condition(
-  object: { metadata: { generation?: number }; status?: { conditions?: readonly { type: string; status: string; lastTransitionTime: string }[] } },
+  object: {
+    metadata: { generation?: number };
+    status?: { conditions?: readonly { type: string; status: string; lastTransitionTime: string }[] };
+  },
   type: string,
   holds: boolean,
   reason: string,

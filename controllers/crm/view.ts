@@ -1,9 +1,19 @@
 import { bytesOf, type Guest, type HAResource } from "../../crds/index.ts";
 import { leaseHolder } from "../../kube/index.ts";
-import type { AgentMode, CrmView, FenceVerdict, Group, HaPolicy, NodeView, Rule, ServiceRequest, ServiceView } from "../ha/index.ts";
+import type {
+  AgentMode,
+  CrmView,
+  FenceVerdict,
+  Group,
+  HaPolicy,
+  NodeView,
+  Rule,
+  ServiceRequest,
+  ServiceView,
+} from "../ha/index.ts";
 import { complaints } from "./complaints.ts";
 
-import { CRM_HOLDER, type ClusterObjects, MODE_ANNOTATION, nodeLeaseName } from "./objects.ts";
+import { type ClusterObjects, CRM_HOLDER, MODE_ANNOTATION, nodeLeaseName } from "./objects.ts";
 
 /** What this CRM has concluded of a node from the Leases it saw, on its own clock. */
 export interface NodeSight {
@@ -21,7 +31,15 @@ export interface ViewInput {
   readonly requests: readonly ServiceRequest[];
 }
 
-const MODES: ReadonlySet<string> = new Set<AgentMode>(["Idle", "Active", "Lost", "Maintenance", "Restart", "Shutdown", "Disarmed"]);
+const MODES: ReadonlySet<string> = new Set<AgentMode>([
+  "Idle",
+  "Active",
+  "Lost",
+  "Maintenance",
+  "Restart",
+  "Shutdown",
+  "Disarmed",
+]);
 
 /** The objects of a cluster as the pure step wants them. */
 export function crmView(input: ViewInput): CrmView {
@@ -57,7 +75,9 @@ function nodeView(name: string, input: ViewInput): NodeView {
     capacity: { cpu: node?.status?.capacity?.cpu ?? 0, memory: node?.status?.capacity?.memoryBytes ?? 0 },
     ...(node?.status?.usage === undefined
       ? {}
-      : { measured: { cpu: (node.status.usage.cpuMillicores ?? 0) / 1000, memory: node.status.usage.memoryBytes ?? 0 } }),
+      : {
+          measured: { cpu: (node.status.usage.cpuMillicores ?? 0) / 1000, memory: node.status.usage.memoryBytes ?? 0 },
+        }),
   };
 }
 
@@ -90,7 +110,13 @@ function serviceView(resource: HAResource, guest: Guest, owner: string): Service
     ...(spec.group === undefined ? {} : { group: spec.group }),
     ...(status?.result === undefined
       ? {}
-      : { result: { uid: status.result.uid, outcome: status.result.outcome, ...(status.result.message === undefined ? {} : { message: status.result.message }) } }),
+      : {
+          result: {
+            uid: status.result.uid,
+            outcome: status.result.outcome,
+            ...(status.result.message === undefined ? {} : { message: status.result.message }),
+          },
+        }),
     running: guest.status?.state === "Running" && guest.status.node === owner,
     canMoveLive: false,
     stopTimeoutSeconds: spec.stopTimeoutSeconds,
@@ -98,7 +124,12 @@ function serviceView(resource: HAResource, guest: Guest, owner: string): Service
     defined: { cpu: guest.spec.resources.cpu, memory: bytesOf(guest.spec.resources.memory) },
     ...(guest.status?.usage === undefined
       ? {}
-      : { measured: { cpu: (guest.status.usage.cpuMillicores ?? 0) / 1000, memory: guest.status.usage.memoryBytes ?? 0 } }),
+      : {
+          measured: {
+            cpu: (guest.status.usage.cpuMillicores ?? 0) / 1000,
+            memory: guest.status.usage.memoryBytes ?? 0,
+          },
+        }),
   };
 }
 
@@ -117,10 +148,26 @@ function rules(objects: ClusterObjects): Rule[] {
     const disabled = !rule.spec.enabled;
     const { nodeAffinity, resourceAffinity } = rule.spec;
     if (nodeAffinity !== undefined) {
-      return [{ id, kind: "prefer-nodes", services: nodeAffinity.resources, nodes: priorities(nodeAffinity.nodes), strict: nodeAffinity.strict, disabled }];
+      return [
+        {
+          id,
+          kind: "prefer-nodes",
+          services: nodeAffinity.resources,
+          nodes: priorities(nodeAffinity.nodes),
+          strict: nodeAffinity.strict,
+          disabled,
+        },
+      ];
     }
     if (resourceAffinity === undefined) return [];
-    return [{ id, kind: resourceAffinity.affinity === "Together" ? "keep-together" : "keep-apart", services: resourceAffinity.resources, disabled }];
+    return [
+      {
+        id,
+        kind: resourceAffinity.affinity === "Together" ? "keep-together" : "keep-apart",
+        services: resourceAffinity.resources,
+        disabled,
+      },
+    ];
   });
 }
 

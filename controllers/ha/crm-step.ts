@@ -16,7 +16,9 @@ import type { CrmParameters, CrmState, CrmStepResult, CrmView, Milliseconds, Nod
 export const DEFAULT_CRM_PARAMETERS: CrmParameters = {
   behaviour: "default",
   fenceDelay: 0,
-  idleRounds: 900,
+  roundLength: 10_000,
+  idleRounds: 90,
+  startGrace: 10_000,
   forgetNodeAfter: 3_600_000,
   moveRetryDelay: 10_000,
 };
@@ -35,6 +37,7 @@ export function initialCrmState(
     commandCount: 0,
     imbalancedRounds: 0,
     idleRounds: 0,
+    lastRoundAt: now,
     goneSince: {},
   };
 }
@@ -53,14 +56,15 @@ export function crmStep(state: CrmState, view: CrmView, now: Milliseconds, param
   if (!view.sameRound) takeRequests(round, view.requests);
   updateDisarm(round);
   round.recount();
-  if (!view.sameRound) rebalance(round);
+  const newRound = !view.sameRound && now - state.lastRoundAt >= parameters.roundLength;
+  if (newRound) rebalance(round);
   if (!servicesSuspended(round)) stepServices(round);
   releaseLeases(round);
 
-  const idleRounds = round.services.size > 0 ? 0 : view.sameRound ? state.idleRounds : state.idleRounds + 1;
+  const idleRounds = round.services.size > 0 ? 0 : state.idleRounds + (newRound ? 1 : 0);
   const idle = idleRounds > parameters.idleRounds;
-  if (idle && !view.sameRound) round.event("role.idle", "cluster", undefined, { rounds: parameters.idleRounds });
-  const finished = round.finish(idleRounds, forgetNodes(round, state.goneSince));
+  if (idle && state.idleRounds <= parameters.idleRounds) round.event("role.idle", "cluster", undefined, { rounds: parameters.idleRounds });
+  const finished = round.finish(idleRounds, newRound ? now : state.lastRoundAt, forgetNodes(round, state.goneSince));
   return { ...finished, events: round.events, droppedRules: rules.dropped, idle };
 }
 

@@ -12,13 +12,20 @@ import type { FenceVerdict, Milliseconds } from "./types.ts";
 /** The Lease of one node as just read: its heartbeat, and its agent's membership report. */
 export interface LeaseSample {
   readonly node: string;
-  /** Changes with every renewal, whoever wrote it (holder, renew time, transitions). */
+  /** Changes with every write, whoever wrote it (holder, renew time, transitions). */
   readonly token: string;
-  /** The agent (of the boot that holds the lease, or of the last one) wrote the report; undefined: it carries none. */
+  /**
+   * Who holds it. While it is not the agent, the report in it is a leftover and counts for nothing: the CRM's own write must not make a
+   * dead node's last words look fresh. `none`: the agent gave it back in order, or the node was fenced; either way no guest runs there.
+   */
+  readonly holder: "agent" | "crm" | "none";
+  /** Written by the agent with its last renewal; undefined: it carries none. */
   readonly report?: MembershipReport;
 }
 
 export interface MembershipReport {
+  /** Changes with every membership: between two reports of one ring nobody can have come and gone. */
+  readonly ringId?: string;
   readonly quorate: boolean;
   /** Names of the members, as this node's corosync says. */
   readonly members: readonly string[];
@@ -28,6 +35,8 @@ export interface MembershipReport {
 
 interface Observation {
   readonly token: string;
+  readonly readAt: Milliseconds;
+  readonly released: boolean;
   /** When this token was first seen. */
   readonly changedAt: Milliseconds;
   /** The token has changed since this CRM began to look: its agent is alive, its report is no leftover. */
@@ -56,6 +65,8 @@ export interface GateInput {
   /** Configured votes of the QDevice; 0 without one. */
   readonly qdeviceVotes: number;
   readonly quorumOverride: boolean;
+  /** `Hardware`: only a fence device can prove it. `Both`: whichever does first. */
+  readonly fencing: "Watchdog" | "Hardware" | "Both";
   /** A fence device said that the node is off, and nothing has switched it on since. */
   readonly hardwareConfirmed?: { readonly device: string };
 }
@@ -71,27 +82,32 @@ export function observeLeases(before: FenceObservations, samples: readonly Lease
   return after;
 }
 
-function observe(old: Observation | undefined, sample: LeaseSample, nodes: readonly string[], now: Milliseconds, parameters: GateParameters): Observation {
-  const shown = sample.report === undefined ? {} : { report: sample.report };
-  if (!old) return { token: sample.token, changedAt: now, renewed: false, ...shown, lacking: {} };
-  if (old.token === sample.token) return old;
-  const interrupted = now - old.changedAt > parameters.reportFreshness;
-  const { report } = sample;
+function observe(seen: Observation | undefined, sample: LeaseSample, nodes: readonly string[], now: Milliseconds, parameters: GateParameters): Observation {
+  const { token } = sample;
+  const report = sample.holder === "agent" ? sample.report : undefined;
+  const read = { token, readAt: now, released: sample.holder === "none", ...(report === undefined ? {} : { report }) };
+  // What this CRM did not watch, it has not observed: after a gap of its own it begins again.
+  const old = seen !== undefined && now - seen.readAt <= parameters.reportFreshness ? seen : undefined;
+  if (!old) return { ...read, changedAt: now, renewed: false, lacking: {} };
+  if (old.token === token) return { ...old, readAt: now };
+  const gap = now - old.changedAt > parameters.reportFreshness;
+  const continued = !gap && old.report?.ringId === report?.ringId;
   const lacking: Record<string, Milliseconds> = {};
   if (report?.quorate === true && report.members.includes(sample.node)) {
     for (const node of nodes) {
-      if (report.members.includes(node)) continue;
-      const since = interrupted ? undefined : old.lacking[node];
-      lacking[node] = since ?? now;
+      if (!report.members.includes(node)) lacking[node] = (continued ? old.lacking[node] : undefined) ?? now;
     }
   }
-  return { token: sample.token, changedAt: now, renewed: true, ...shown, lacking };
+  return { ...read, changedAt: now, renewed: sample.holder === "agent", lacking };
 }
 
 /** @returns whether the lease of `input.node` may be taken now, with each reason why not yet (or what proved it). */
 export function fenceGate(input: GateInput, now: Milliseconds, parameters: GateParameters): FenceVerdict {
   if (input.hardwareConfirmed) {
     return { proven: true, reasons: [`fence device "${input.hardwareConfirmed.device}" confirmed that node ${input.node} is off`] };
+  }
+  if (input.observations[input.node]?.released === true && !input.quorumOverride) {
+    return { proven: true, reasons: [`the agent of node ${input.node} gave its lease back in order, or the node was fenced: no guest under HA runs there`] };
   }
   const missing = CHECKS.map((check) => check(input, now, parameters)).filter((reason) => reason !== undefined);
   if (missing.length > 0) return { proven: false, reasons: missing };
@@ -108,6 +124,8 @@ type Check = (input: GateInput, now: Milliseconds, parameters: GateParameters) =
 
 /** Each returns why it forbids the fence, or nothing. All are asked, so that a person sees all that is missing. */
 const CHECKS: readonly Check[] = [
+  ({ fencing, node }) => (fencing === "Hardware" ? `node ${node} is fenced by hardware only; no device has confirmed that it is off` : undefined),
+
   // With an overridden quorum two partitions can both be quorate: reports prove nothing.
   ({ quorumOverride }) => (quorumOverride ? "a quorum override is active; only a fence device can prove that the node is off" : undefined),
 

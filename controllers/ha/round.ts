@@ -152,13 +152,14 @@ export class Round {
   }
 
   /** Records that differ from what the step was given become effects; see the order contract at CrmEffect. */
-  finish(idleRounds: number, goneSince: CrmState["goneSince"]): { state: CrmState; effects: CrmEffect[] } {
-    const first = this.effects.filter((effect) => BEFORE_RECORDS.has(effect.type));
+  finish(idleRounds: number, lastRoundAt: Milliseconds, goneSince: CrmState["goneSince"]): { state: CrmState; effects: CrmEffect[] } {
+    const bindings = this.effects.filter((effect) => BEFORE_RECORDS.has(effect.type));
     const last = this.effects.filter((effect) => !BEFORE_RECORDS.has(effect.type));
+    const nodes: CrmEffect[] = [];
     const records: CrmEffect[] = [];
     if (this.disarm !== this.#before.disarm) records.push({ type: "setDisarm", disarm: this.disarm });
     for (const [node, record] of this.nodes) {
-      if (record.state !== this.#before.nodes[node]?.state || record.fencedAt !== this.#before.nodes[node]?.fencedAt) records.push({ type: "setNode", node, record });
+      if (record.state !== this.#before.nodes[node]?.state || record.fencedAt !== this.#before.nodes[node]?.fencedAt) nodes.push({ type: "setNode", node, record });
     }
     for (const [service, record] of this.services) {
       if (record !== this.#before.services[service]) records.push({ type: "setService", service, record });
@@ -170,9 +171,10 @@ export class Round {
       commandCount: this.#commandCount,
       imbalancedRounds: this.imbalancedRounds,
       idleRounds,
+      lastRoundAt,
       goneSince,
     };
-    return { state, effects: [...first, ...records, ...last] };
+    return { state, effects: [...nodes, ...bindings, ...records, ...last] };
   }
 
   #put(id: string, old: ServiceRecord, record: ServiceRecord): void {
@@ -192,7 +194,7 @@ export class Round {
   }
 }
 
-/** A binding is written before the status that lets the target's agent act on it: a CRM that dies in between decides again. */
+/** The fence record comes first. A binding is written before the status that lets the target's agent act on it: a CRM that dies in between decides again. */
 const BEFORE_RECORDS = new Set<CrmEffect["type"]>(["setNodeOwner", "removeLock"]);
 
 const ACTIONS: Partial<Record<ServiceState, ServiceRecord["command"]["action"]>> = {

@@ -40,6 +40,7 @@ export function stepService(round: Round, id: string): void {
 function requestStart({ round, id, record, view }: Case): void {
   const { policy } = round.view;
   if (policy.rebalanceOnStart && policy.scheduler !== "basic" && round.isOnline(record.node)) {
+    if (!round.reference && waitsForAgents(round, record)) return;
     const { node } = place(round, id, record, "start");
     if (node !== undefined && round.disarm === undefined) {
       round.event("service.place", "service", id, { node, cause: "start", moved: node !== record.node });
@@ -51,6 +52,12 @@ function requestStart({ round, id, record, view }: Case): void {
   }
   if (view.requested === "Started") round.setState(id, "Started", { shown: { node: record.node } });
   else round.setState(id, "RequestStop");
+}
+
+/** Just after the start of a cluster some agents are not there yet: what is placed now would crowd the others' nodes. */
+function waitsForAgents(round: Round, record: ServiceRecord): boolean {
+  const missing = Object.values(round.view.nodes).some((node) => node.member && !node.agentAlive);
+  return missing && round.now - record.since < round.parameters.startGrace;
 }
 
 function started(service: Case): void {
@@ -220,14 +227,10 @@ function stopped(service: Case): void {
   if (view.requested === "Started") round.setState(id, "RequestStart", { shown: { node: record.node } });
 }
 
-/** Waits for the fence, which `fenceNodes` acknowledges for all services of the node together. */
+/** Waits for the fence, which `fenceNodes` acknowledges for all services of the node together. The reference tries to move it first. */
 function fence({ round, id, record }: Case): void {
   const node = round.nodes.get(record.node);
-  if (!round.reference) {
-    if (round.view.nodes[record.node]?.lease === "crm") round.setState(id, "Recovery");
-    return;
-  }
-  if (node?.state !== "Maintenance" || round.leftMaintenance.has(id)) return;
+  if (!round.reference || node?.state !== "Maintenance" || round.leftMaintenance.has(id)) return;
   round.leftMaintenance.add(id);
   const { node: target } = place(round, id, record, "recover");
   if (target === undefined) return;

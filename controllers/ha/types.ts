@@ -110,7 +110,9 @@ export interface CrmState {
   readonly imbalancedRounds: number;
   /** Volatile: rounds in a row without anything to guard. */
   readonly idleRounds: number;
-  /** Volatile: rounds since a node became Unknown and left the cluster. */
+  /** Volatile: when the last step was that counted as a round. */
+  readonly lastRoundAt: Milliseconds;
+  /** Volatile: when a node left the cluster. */
   readonly goneSince: Readonly<Record<string, Milliseconds>>;
 }
 
@@ -260,8 +262,12 @@ export interface CrmParameters {
   readonly behaviour: Behaviour;
   /** A node must be away this long before its services enter Fence. 0: as soon as the gate is proven, never before. */
   readonly fenceDelay: Milliseconds;
+  /** A step counts as a round for what is held or counted in rounds when the last one is this long ago; 0: every step. */
+  readonly roundLength: Milliseconds;
   /** Rounds without work before `idle` is reported. */
   readonly idleRounds: number;
+  /** A start waits this long for the agents of all members, so that the best place is chosen of all. Default behaviour only. */
+  readonly startGrace: Milliseconds;
   /** An absent node without services is forgotten after this. */
   readonly forgetNodeAfter: Milliseconds;
   /** First pause after a failed move; doubles up to 32 times this. Default behaviour only. */

@@ -52,7 +52,7 @@ export class Usage {
       const node = this.nodes.get(name);
       if (!node) continue;
       node.guests += sign;
-      const load = view ? this.#counted(view, record, name, node.capacity) : undefined;
+      const load = view ? this.#counted(view, name, node.capacity) : undefined;
       if (!load) continue;
       node.cpu += sign * load.cpu;
       node.memory += sign * load.memory;
@@ -83,7 +83,7 @@ export class Usage {
     });
   }
 
-  #counted(view: ServiceView, record: ServiceRecord, name: string, capacity: Load): Load | undefined {
+  #counted(view: ServiceView, name: string, capacity: Load): Load | undefined {
     if (this.#view.policy.scheduler !== "dynamic") return defined(view, capacity);
     const runsHere = view.running && view.owner === name;
     if (runsHere) return undefined; // it is in what was measured

@@ -39,6 +39,9 @@ export interface TimingsVerdict {
   readonly problem?: string;
 }
 
+/** TooLong: it ends more than a day ahead, which is not honoured. */
+export type OverrideState = "None" | "Active" | "Expired" | "TooLong";
+
 export interface ClusterStatusInput {
   readonly cluster: Cluster;
   readonly nodes: readonly ClusterNode[];
@@ -49,7 +52,7 @@ export interface ClusterStatusInput {
   readonly alive: ReadonlySet<string>;
   readonly problems: readonly Problem[];
   readonly timings: TimingsVerdict | undefined;
-  readonly override: "None" | "Active" | "Expired";
+  readonly override: OverrideState;
   /** RFC 3339. */
   readonly now: string;
 }
@@ -159,6 +162,14 @@ function overridden({ cluster, override }: ClusterStatusInput): Finding {
   const wish = cluster.spec.quorumOverride;
   if (wish === undefined || override === "None")
     return { type, status: "False", reason: "NotOverridden", message: "the votes decide" };
+  if (override === "TooLong") {
+    return {
+      type,
+      status: "False",
+      reason: "TooLong",
+      message: `the override is not in force: ${wish.expiresAt} is more than a day ahead; set an earlier expiresAt`,
+    };
+  }
   if (override === "Expired") {
     return {
       type,

@@ -90,17 +90,20 @@ export function normalize(config: CorosyncConfig): CorosyncConfig {
   };
 }
 
+/** The part of a configuration that says who votes. */
+export type VotingConfig = Pick<CorosyncConfig, "nodes" | "qdevice" | "expectedVotes">;
+
 /** Votes of all nodes and of the QDevice. */
-export function totalVotes(config: CorosyncConfig): number {
+export function totalVotes(config: VotingConfig): number {
   return config.nodes.reduce((sum, node) => sum + node.votes, config.qdevice?.votes ?? 0);
 }
 
 /** A majority of the votes to expect. */
-export function neededVotes(config: CorosyncConfig): number {
+export function neededVotes(config: VotingConfig): number {
   return Math.floor((config.expectedVotes ?? totalVotes(config)) / 2) + 1;
 }
 
 /** Votes of the nodes that are there, without the QDevice. */
-export function presentVotes(config: CorosyncConfig, present: (node: ConfigNode) => boolean): number {
+export function presentVotes(config: VotingConfig, present: (node: ConfigNode) => boolean): number {
   return config.nodes.reduce((sum, node) => sum + (present(node) ? node.votes : 0), 0);
 }

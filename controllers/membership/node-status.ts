@@ -162,9 +162,9 @@ function removableFinding({ node, published, decision, removal }: NodeStatusInpu
 }
 
 function driftFinding(answers: ReadonlyMap<number, LinkAnswer>): Finding | undefined {
-  const named = [...answers.values()]
-    .filter((answer) => !("problem" in answer))
-    .filter(({ hostName }) => hostName !== undefined);
+  const named = [...answers.values()].flatMap((answer) =>
+    "problem" in answer || answer.hostName === undefined ? [] : [answer],
+  );
   if (named.length === 0) return undefined;
   const drifted = named.find(({ resolvesTo }) => resolvesTo !== undefined);
   if (drifted === undefined) {

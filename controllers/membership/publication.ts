@@ -21,7 +21,7 @@ type Api = Pick<KubeApi, "get" | "create" | "replace">;
 
 /** @throws QuorateError when somebody changed it into what cannot be read: then nothing may be decided. */
 export function readPublished(map: ConfigMap | undefined): Published | undefined {
-  const state = map?.data?.["state"];
+  const state = map?.data?.state;
   if (map === undefined || state === undefined) return undefined;
   try {
     const published = JSON.parse(state) as Published;
@@ -76,7 +76,7 @@ export async function publish(
  */
 export async function ensureKey(client: Api, namespace: string, mayCreate: boolean): Promise<void> {
   const secret = await client.get(SECRETS, { namespace, name: KEY_NAME });
-  if (secret?.data?.["authkey"] !== undefined) return;
+  if (secret?.data?.authkey !== undefined) return;
   if (!mayCreate || secret !== undefined) {
     throw new QuorateError(
       "user",

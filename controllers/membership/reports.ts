@@ -1,5 +1,5 @@
 /** What the agents report of the membership, and what a majority of them agrees on. Pure. */
-import { type CorosyncConfig, neededVotes, presentVotes, totalVotes } from "./corosync-config.ts";
+import { neededVotes, presentVotes, totalVotes, type VotingConfig } from "./corosync-config.ts";
 
 /** The annotation of an agent's Lease that carries its report, refreshed with every renewal. */
 export const MEMBERSHIP_ANNOTATION = "quorate.dev/membership";
@@ -46,7 +46,7 @@ export interface Agreement {
  * The membership that the most votes report. Undefined when nobody reports one.
  * @param reports of agents that are alive, by node id
  */
-export function agree(reports: ReadonlyMap<number, MembershipReport>, config: CorosyncConfig): Agreement | undefined {
+export function agree(reports: ReadonlyMap<number, MembershipReport>, config: VotingConfig): Agreement | undefined {
   const votesOf = (id: number) => config.nodes.find(({ nodeId }) => nodeId === id)?.votes ?? 0;
   const groups = new Map<string, { report: MembershipReport; votes: number; reporters: number }>();
   for (const report of reports.values()) {
@@ -82,7 +82,7 @@ export interface Votes {
 }
 
 /** @param deviceVotes whether the QDevice gives its votes to this membership */
-export function countVotes(config: CorosyncConfig, members: ReadonlySet<number>, deviceVotes: boolean): Votes {
+export function countVotes(config: VotingConfig, members: ReadonlySet<number>, deviceVotes: boolean): Votes {
   const present = presentVotes(config, ({ nodeId }) => members.has(nodeId));
   return {
     expected: config.expectedVotes ?? totalVotes(config),

@@ -14,6 +14,7 @@ import {
   type Desired,
   type DesiredLink,
   type DesiredNode,
+  LOAD_DEADLINE_MS,
   type Observed,
   type Published,
   REFUSED_FOR_MS,
@@ -104,11 +105,14 @@ function leave(published: Published, desired: Desired, observed: Observed, node:
   if (admitted.includes(name)) {
     return { ...step, reason: `corosync of ${name} stops`, admitted: admitted.filter((one) => one !== name) };
   }
-  if (observed.membership?.has(nodeId)) {
-    const silent = observed.nodes.get(name)?.alive ? "" : "; its agent is silent, so power the host off";
+  const member = observed.membership?.has(nodeId) ?? false;
+  const alive = observed.nodes.get(name)?.alive ?? false;
+  // One whose agent works but does not stop it is cut off instead: without a vote it can do no harm.
+  if (member && !(alive && observed.publishedForMs >= LOAD_DEADLINE_MS)) {
+    const silent = alive ? "" : "; its agent is silent, so power the host off";
     return { ...step, reason: `waiting for corosync of ${name} to stop${silent}` };
   }
-  if (leaving.notOff !== undefined) return { ...step, reason: leaving.notOff };
+  if (!member && leaving.notOff !== undefined) return { ...step, reason: leaving.notOff };
   const nodes = config.nodes.filter((one) => one.name !== name);
   return { ...step, reason: `${name} is taken out of the configuration`, config: { ...config, nodes } };
 }

@@ -395,8 +395,11 @@ describe("a member that does not take a change", () => {
     world.host("n2").alive = false;
     world.desired = { ...world.desired, tokenMilliseconds: 5000 };
     world.publishedForMs = LOAD_DEADLINE_MS * 2;
-    const { step, node, publish } = world.decide();
-    assert.deepEqual([step, node, publish], ["Load", "n2", undefined]);
+    const { step, node, publish, reason } = world.decide();
+    assert.deepEqual([step, node, publish], ["ChangeSettings", "n2", undefined]);
+    assert.match(reason, /held, because the agent of n2 is silent/);
+    world.host("n2").version = 0;
+    assert.deepEqual([world.decide().step, world.published?.version], ["Load", 1]);
   });
 });
 

@@ -60,7 +60,15 @@ export function decideRollout(published: Published | undefined, desired: Desired
     const admitted = [...published.admitted, waiting.name].sort();
     return say("Join", `all members know ${waiting.name}, so it may start`, { ...published, admitted }, waiting.name);
   }
-  return apply(published, nextChange(published, desired, observed));
+  const change = nextChange(published, desired, observed);
+  const deaf = published.config.nodes.find(
+    ({ nodeId, name }) => observed.membership?.has(nodeId) && !observed.nodes.get(name)?.alive,
+  );
+  if (change.config !== undefined && deaf !== undefined) {
+    const why = `the agent of ${deaf.name} is silent, but its corosync is a member and would not load the change; restart the agent, or power the host off`;
+    return { step: change.step, node: deaf.name, reason: `${change.reason}: held, because ${why}` };
+  }
+  return apply(published, change);
 }
 
 function apply(published: Published, { step, reason, node, admitted, config, addedLinks }: Change): Decision {
@@ -201,14 +209,11 @@ function checkSync(published: Published, observed: Observed): { node: string; re
     if (!admitted.includes(name)) continue;
     // One that is off reads the current version before it starts.
     if (!member && !(node?.alive && node.running)) continue;
-    if (!node?.alive)
-      return {
-        node: name,
-        reason: `the agent of ${name} is silent, but its corosync is a member and would not load a change; restart the agent, or power the host off`,
-      };
-    if (node.version !== version) {
-      const why = node.loadProblem?.version === version ? node.loadProblem.message : `it runs version ${node.version}`;
-      return { node: name, reason: `${name} has not loaded version ${version}: ${why}` };
+    const silent = node?.alive ? "" : "its agent is silent, so restart that, or power the host off; ";
+    if (node?.version !== version) {
+      const failed = node?.loadProblem?.version === version ? node.loadProblem.message : undefined;
+      const why = failed ?? `it runs version ${node?.version ?? "unknown"}`;
+      return { node: name, reason: `${name} has not loaded version ${version}: ${silent}${why}` };
     }
     const notUp = published.addedLinks?.find(
       (link) => node.linksUp.get(link) !== addresses.find((one) => one.link === link)?.address,

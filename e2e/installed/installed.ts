@@ -24,7 +24,10 @@ export class Installed {
   }
 
   /** Builds the image, gives it to every host, and installs the chart as its documentation says. */
-  static async install(lab: Lab, options: { progress?: (line: string) => void; values?: readonly string[] } = {}): Promise<Installed> {
+  static async install(
+    lab: Lab,
+    options: { progress?: (line: string) => void; values?: readonly string[] } = {},
+  ): Promise<Installed> {
     const progress = options.progress ?? (() => undefined);
     const [{ helm }, image] = await Promise.all([ensureBinaries(["helm"], progress), buildImage({ progress })]);
     if (helm === undefined) throw new QuorateError("environment", "NoHelm", "helm could not be built");
@@ -32,7 +35,10 @@ export class Installed {
     const repository = image.name.slice(0, image.name.lastIndexOf(":"));
     const tag = image.name.slice(image.name.lastIndexOf(":") + 1);
     // The lab has no kube-proxy: its pods reach the API server by its address in the lab's network.
-    const api = new URL((load(readFileSync(lab.controlPlane.kubeconfig, "utf8")) as { clusters: { cluster: { server: string } }[] }).clusters[0]?.cluster.server ?? "");
+    const api = new URL(
+      (load(readFileSync(lab.controlPlane.kubeconfig, "utf8")) as { clusters: { cluster: { server: string } }[] })
+        .clusters[0]?.cluster.server ?? "",
+    );
     const values = [
       `image.repository=${repository}`,
       `image.tag=${tag}`,
@@ -43,8 +49,18 @@ export class Installed {
       ...(options.values ?? []),
     ];
     const sets = values.flatMap((value) => ["--set", value]);
-    const chart = ["upgrade", "--install", "quorate", join(ROOT, "charts/quorate"), "--namespace", "quorate-system", "--create-namespace"];
-    await execa(helm, [...chart, "--kubeconfig", lab.kubeconfig, "--wait", "--timeout", "120s", ...sets], { timeout: 150_000 });
+    const chart = [
+      "upgrade",
+      "--install",
+      "quorate",
+      join(ROOT, "charts/quorate"),
+      "--namespace",
+      "quorate-system",
+      "--create-namespace",
+    ];
+    await execa(helm, [...chart, "--kubeconfig", lab.kubeconfig, "--wait", "--timeout", "120s", ...sets], {
+      timeout: 150_000,
+    });
     return new Installed(lab);
   }
 
@@ -63,13 +79,27 @@ export class Installed {
       .filter((file) => file.endsWith(".yaml"))
       .sort()
       .flatMap((file) => loadAll(readFileSync(join(ROOT, "examples", file), "utf8")) as Manifest[])
-      .map((object) => (object.kind === "Cluster" ? withAnnotation(object, "quorate.dev/corosync-sched-rr", "no") : object))
+      .map((object) =>
+        object.kind === "Cluster" ? withAnnotation(object, "quorate.dev/corosync-sched-rr", "no") : object,
+      )
       .flatMap((object) => change(object) ?? []);
-    await this.lab.kubectl(["apply", "-f", "-"], { input: objects.map((object) => JSON.stringify(object)).join("\n---\n") });
+    await this.lab.kubectl(["apply", "-f", "-"], {
+      input: objects.map((object) => JSON.stringify(object)).join("\n---\n"),
+    });
   }
 
   async untilQuorate(deadlineMs: number): Promise<void> {
-    await this.lab.kubectl(["wait", "--namespace", NAMESPACE, "--for=condition=Quorate", "cluster/lab", `--timeout=${Math.round(deadlineMs / 1000)}s`], { timeoutMs: deadlineMs + 10_000 });
+    await this.lab.kubectl(
+      [
+        "wait",
+        "--namespace",
+        NAMESPACE,
+        "--for=condition=Quorate",
+        "cluster/lab",
+        `--timeout=${Math.round(deadlineMs / 1000)}s`,
+      ],
+      { timeoutMs: deadlineMs + 10_000 },
+    );
   }
 
   cluster(): Promise<Cluster> {
@@ -107,13 +137,22 @@ export class Installed {
    */
   async inGuest(host: LabHost, guest: string, line: string, deadlineMs = 30_000): Promise<string> {
     const path = await host.livePath(`/run/quorate/guests/${NAMESPACE}.${guest}/console.sock`);
-    return waitFor(() => typeInto(path, line), deadlineMs, `the console of ${guest} on ${host.name} to answer`, { intervalMs: 500 });
+    return waitFor(() => typeInto(path, line), deadlineMs, `the console of ${guest} on ${host.name} to answer`, {
+      intervalMs: 500,
+    });
   }
 
   /** Starts a run of the job now and waits until it has succeeded. */
   async replicate(job: string, deadlineMs = 60_000): Promise<ReplicationJob> {
     const mark = `${systemClock.elapsedMs()}`;
-    await this.kubectl(["patch", "replicationjob", job, "--type=merge", "-p", JSON.stringify({ spec: { runNow: mark } })]);
+    await this.kubectl([
+      "patch",
+      "replicationjob",
+      job,
+      "--type=merge",
+      "-p",
+      JSON.stringify({ spec: { runNow: mark } }),
+    ]);
     return waitFor(
       async () => {
         const object = await this.job(job);
@@ -141,7 +180,10 @@ function typeInto(path: string, line: string): Promise<string> {
   return new Promise((resolve, reject) => {
     const socket = connect(path);
     let seen = "";
-    const timer = setTimeout(() => socket.destroy(new Error(`no answer on the console; it showed: ${seen.slice(-200)}`)), 5_000);
+    const timer = setTimeout(
+      () => socket.destroy(new Error(`no answer on the console; it showed: ${seen.slice(-200)}`)),
+      5_000,
+    );
     socket.once("error", (error) => {
       clearTimeout(timer);
       reject(error);

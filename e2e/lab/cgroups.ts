@@ -56,6 +56,11 @@ export class LabCgroups {
     return isPopulated(this.unified(host));
   }
 
+  /** Every process of the lab, as ids on this machine. */
+  processes(): number[] {
+    return processesIn(join(this.#unified, this.#group));
+  }
+
   /** Kills every process of the host at one instant, frozen or not, and returns when all are gone. */
   async killHost(host: string): Promise<void> {
     await this.#kill(this.unified(host), () => this.thaw(host));

@@ -120,7 +120,8 @@ export async function runInHost(
   options: RunOptions = {},
 ): Promise<RunResult> {
   requireOn(container);
-  return run([...attachCommand(container), ...command], options);
+  const shownAs = `${container.host}: ${command.join(" ")}`;
+  return run([...attachCommand(container), ...command], { shownAs, ...options });
 }
 
 /** The command that runs what follows it in the host. */

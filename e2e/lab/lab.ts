@@ -35,6 +35,11 @@ export class Lab implements AsyncDisposable {
     );
   }
 
+  /** The folder of this machine that every host sees as /srv/shared. */
+  get shared(): string {
+    return layout(this.name).shared;
+  }
+
   /** @throws QuorateError `user` NoSuchHost. */
   host(name: string): LabHost {
     const host = this.hosts.find((each) => each.name === name);
@@ -46,12 +51,14 @@ export class Lab implements AsyncDisposable {
   /** kubectl as an administrator. */
   async kubectl(args: readonly string[], options: RunOptions = {}): Promise<string> {
     const { kubectl = "kubectl" } = this.record;
-    return (await run([kubectl, `--kubeconfig=${this.kubeconfig}`, ...args], options)).stdout;
+    const shownAs = `kubectl ${args.join(" ")}`;
+    return (await run([kubectl, `--kubeconfig=${this.kubeconfig}`, ...args], { shownAs, ...options })).stdout;
   }
 
   /** Runs a command of this machine in the lab's network, where the control plane is. */
   run(command: string, args: readonly string[] = [], options: RunOptions = {}): Promise<RunResult> {
-    return run([...this.#inside, command, ...args], options);
+    const shownAs = `in lab ${this.name}: ${[command, ...args].join(" ")}`;
+    return run([...this.#inside, command, ...args], { shownAs, ...options });
   }
 
   /** Puts a container image (an OCI or docker archive on this machine) into the containerd of every host that is on. */

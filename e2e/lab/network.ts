@@ -73,7 +73,8 @@ export async function createNetwork(inside: CommandPrefix, hosts: number): Promi
   const lines = [
     "link set lo up",
     ...LINKS.flatMap((link) => [
-      `link add br${link} type bridge forward_delay 0 mcast_snooping 0`,
+      // Its own address: else a bridge takes that of a port, and another one when that host is reset.
+      `link add br${link} address 02:06:00:0${link}:00:fe type bridge forward_delay 0 mcast_snooping 0`,
       `addr add 10.6.${link}.254/24 dev br${link}`,
       `link set br${link} up`,
     ]),

@@ -11,6 +11,8 @@ export interface RunOptions {
   /** More environment. */
   env?: Record<string, string>;
   cwd?: string;
+  /** What errors call the command [the command]. */
+  shownAs?: string;
   /** Path of a file that is read as standard input. */
   inputFile?: string;
   /** Path of a file that gets the standard output; the result's `stdout` is empty then. */
@@ -39,7 +41,7 @@ export async function run(command: readonly string[], options: RunOptions = {}):
   const child = execa(program, args, settings(options, timeout));
   if (options.onLine) void tellLines(child.iterable({ from: "all" }), options.onLine);
   const result = await child;
-  const shown = command.join(" ").slice(0, 300);
+  const shown = (options.shownAs ?? command.join(" ")).slice(0, 300);
   if (result.code === "ENOENT") {
     throw new QuorateError("environment", "ToolMissing", `${program} is not installed or not in PATH`);
   }

@@ -15,3 +15,8 @@ export async function tearDown(name: string): Promise<boolean> {
   forgetLab(name);
   return existed;
 }
+
+/** The ids of all processes that belong to a lab, dead or alive: hosts, control plane, watchdogs. */
+export function labProcesses(name: string): number[] {
+  return new LabCgroups(name).processes();
+}

@@ -115,7 +115,7 @@ async function bringUp(
     await makeHostFiles(record, files, host, index + 1);
     setOnReset(files.host(host), onReset);
     await mountHost(files, inside, parts.debianRoot, host);
-    await startWatchdog(record.name, files, cgroups, inside, parts.watchdog, holder, host);
+    await startWatchdog(record.name, files, cgroups, inside, parts.watchdog, host);
     writeContainer(record.name, files, cgroups, host, index + 1);
     await powerOn({ lab: record.name, host, files, cgroups, inside });
     tell(`${host} has power`);

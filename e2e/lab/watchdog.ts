@@ -41,26 +41,25 @@ export async function startWatchdog(
   cgroups: LabCgroups,
   inside: CommandPrefix,
   program: string,
-  holder: ProcessIdentity,
   host: string,
 ): Promise<void> {
   const own = files.host(host);
   mkdirSync(own.watchdog, { recursive: true });
   const freezer = cgroups.freezer(host);
+  const log = files.log(`watchdog-${host}`);
   const watchdog = startDaemon(
     [
       ...[...inside, program, "-mount", own.watchdog, "-log", own.watchdogLog, "-policy", own.onReset],
       ...["-cgroup", cgroups.unified(host), ...(freezer ? ["-freezer", freezer] : [])],
       ...["--", ...startCommand(lab, files, host)],
     ],
-    files.log(`watchdog-${host}`),
+    log,
   );
+  // It says so itself: requests that arrive while a FUSE server still starts may fail.
   const ready = () => {
-    if (!processLives(watchdog)) {
-      const log = files.log(`watchdog-${host}`);
-      throw new QuorateError("environment", "NotStarted", `the watchdog of ${host} ended; see ${log}`);
-    }
-    return readOrUndefined(insidePath(holder, join(own.watchdog, "state")));
+    if (readFileSync(log, "utf8").includes("ready\n")) return true;
+    if (processLives(watchdog)) return false;
+    throw new QuorateError("environment", "NotStarted", `the watchdog of ${host} ended; see ${log}`);
   };
   await waitFor(ready, 10_000, `the watchdog of ${host}`, { ignoreErrors: false, intervalMs: 10 });
 }

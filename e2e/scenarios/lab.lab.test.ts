@@ -3,16 +3,26 @@
  */
 import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
-import { connect } from "node:net";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { systemClock } from "../../clock.ts";
-import { findLab, type Lab, type LabHost, labUp, tearDown, waitFor } from "../lab/index.ts";
+import {
+  findLab,
+  type Lab,
+  type LabHost,
+  labProcesses,
+  labUp,
+  readWitnessDisk,
+  tearDown,
+  type WatchdogEvent,
+  waitFor,
+} from "../lab/index.ts";
 import { cacheFolder } from "../tools/index.ts";
+import { startCorosync, untilVotes } from "./lab-corosync.ts";
+import { TinyGuest } from "./lab-tiny-guest.ts";
 
 const NAME = "test-lab";
-const skip =
-  process.platform !== "linux" ? "a lab needs Linux" : process.getuid?.() !== 0 ? "a lab needs root" : false;
+const skip = process.platform !== "linux" ? "a lab needs Linux" : process.getuid?.() !== 0 ? "a lab needs root" : false;
 
 describe("three hosts", { skip }, () => {
   let lab: Lab;
@@ -30,8 +40,9 @@ describe("three hosts", { skip }, () => {
 
   test("are Ready Kubernetes nodes with an orderly systemd", async (t) => {
     t.diagnostic(`up in ${upSeconds.toFixed(1)} s`);
-    const nodes = await lab.kubectl(["get", "nodes", "--no-headers"]);
-    assert.deepEqual(nodes.match(/^\S+ +\S+/gm), ["n1     Ready", "n2     Ready", "n3     Ready"]);
+    const nodes = (await lab.kubectl(["get", "nodes", "--no-headers"])).trim().split("\n");
+    const states = nodes.map((line) => line.split(/ +/).slice(0, 2).join(" "));
+    assert.deepEqual(states, ["n1 Ready", "n2 Ready", "n3 Ready"]);
     for (const host of lab.hosts) {
       assert.equal(await host.output("systemctl", ["is-system-running"]), "running", host.name);
     }
@@ -56,21 +67,33 @@ describe("three hosts", { skip }, () => {
   });
 
   test("run the pods of a DaemonSet, which reach the API server by its service address", async () => {
-    await lab.kubectl(["apply", "-f", "-"], { input: JSON.stringify(daemonSet("probe", false)) });
+    await lab.kubectl(["apply", "-f", "-"], { input: JSON.stringify(daemonSet("probe")) });
     await lab.kubectl(["rollout", "status", "daemonset/probe", "--timeout=60s"], { timeoutMs: 70_000 });
     const pods = await lab.kubectl(["get", "pods", "--selector=app=probe", "--output=name"]);
     const [pod = ""] = pods.trim().split("\n");
-    const answer = await lab.kubectl(["exec", pod, "--", "/bin/busybox", "nc", "-w", "3", "10.96.0.1", "443", "-e", "/bin/busybox", "true"]);
+    const answer = await lab.kubectl([
+      "exec",
+      pod,
+      "--",
+      "/bin/busybox",
+      "nc",
+      "-w",
+      "3",
+      "10.96.0.1",
+      "443",
+      "-e",
+      "/bin/busybox",
+      "true",
+    ]);
     assert.equal(answer, "");
   });
 
   describe("the watchdog", () => {
-    const petter = (seconds: number) =>
-      `exec 3>/dev/watchdog0; while :; do echo -n . >&3; sleep ${seconds}; done`;
+    const petter = (seconds: number) => `exec 3>/dev/watchdog0; while :; do echo -n . >&3; sleep ${seconds}; done`;
     const startPetter = async (host: LabHost, timeoutSeconds: number, script: string) => {
       await host.run("wdctl", ["--settimeout", String(timeoutSeconds), "/dev/watchdog0"]);
       await host.run("systemd-run", ["--quiet", "--collect", "--unit=petter", "sh", "-c", script]);
-      await waitFor(() => host.watchdog().pets > 0 && host.watchdog().armed, 5_000, "the watchdog to be petted");
+      await waitFor(() => host.watchdog().open && host.watchdog().armed, 5_000, "the watchdog to be armed");
     };
 
     test("an orderly close disarms it, and it does not fire while it is petted", async () => {
@@ -90,12 +113,18 @@ describe("three hosts", { skip }, () => {
       const bootBefore = await startOfInit(host);
       await startPetter(host, 3, petter(0.5));
       await host.kill("petter");
-      const closed = await waitFor(() => host.watchdogEvents().findLast((e) => e.event === "closed" && e.armed === true), 2_000, "the close without a V");
+      const closed = await waitFor(
+        () => host.watchdogEvents().findLast((e) => e.event === "closed" && e.armed === true),
+        2_000,
+        "the close without a V",
+      );
       const expired = await event(host, "expired", closed.time);
       const killed = await event(host, "killed", closed.time);
       const started = await event(host, "started", closed.time);
       const seconds = secondsBetween(closed.time, expired.time);
-      t.diagnostic(`expired ${seconds.toFixed(2)} s after the last pet's opener died, dead ${killed.milliseconds} ms later, started ${secondsBetween(killed.time, started.time).toFixed(2)} s after`);
+      t.diagnostic(
+        `expired ${seconds.toFixed(2)} s after the last pet's opener died, dead ${killed.milliseconds} ms later, started ${secondsBetween(killed.time, started.time).toFixed(2)} s after`,
+      );
       assert.ok(seconds > 2.3 && seconds < 3.2, `expired after ${seconds} s`);
       await host.waitUntilBooted();
       assert.notEqual(await startOfInit(host), bootBefore);
@@ -126,15 +155,15 @@ describe("three hosts", { skip }, () => {
     });
 
     test("has three votes", async () => {
-      await votes(lab.host("n1"), 3);
+      await untilVotes(lab.host("n1"), 3);
     });
 
     test("keeps its votes when one link is cut, and shows the link", async () => {
       const host = lab.host("n3");
       await host.cut({ link: 1 });
-      const broken = async () => /link: 1|LINK ID 1[\s\S]*disconnected/.test(await host.output("corosync-cfgtool", ["-s"])) && /disconnected/.test(await host.output("corosync-cfgtool", ["-s"]));
+      const broken = async () => /LINK ID 1[\s\S]*disconnected/.test(await host.output("corosync-cfgtool", ["-s"]));
       await waitFor(broken, 10_000, "link 1 to be disconnected");
-      await votes(host, 3);
+      await untilVotes(host, 3);
       await host.heal({ link: 1 });
       await waitFor(async () => !(await broken()), 10_000, "link 1 to be connected again");
     });
@@ -144,11 +173,11 @@ describe("three hosts", { skip }, () => {
         const host = lab.host("n3");
         const began = systemClock.elapsedMs();
         await host.cut(traffic ? { traffic } : {});
-        await Promise.all([votes(lab.host("n1"), 2), votes(host, 1)]);
+        await Promise.all([untilVotes(lab.host("n1"), 2), untilVotes(host, 1)]);
         t.diagnostic(`noticed after ${systemClock.elapsedMs() - began} ms`);
         assert.equal(await reaches(host, "10.6.0.254", 6443), traffic === "corosync");
         await host.heal();
-        await votes(lab.host("n1"), 3);
+        await untilVotes(lab.host("n1"), 3);
       });
     }
 
@@ -159,7 +188,7 @@ describe("three hosts", { skip }, () => {
       assert.equal(await reaches(host, "10.96.0.1", 443), false);
       assert.equal(await reaches(host, "10.6.0.254", 6443), false);
       assert.equal(await reaches(host, "10.6.0.1", 10250), true);
-      await votes(host, 3);
+      await untilVotes(host, 3);
       await host.heal({ traffic: "api" });
       assert.equal(await reaches(host, "10.6.0.254", 6443), true);
     });
@@ -167,13 +196,13 @@ describe("three hosts", { skip }, () => {
     test("is lost when it is frozen or killed by name", async () => {
       const host = lab.host("n3");
       await host.freeze("corosync");
-      await votes(lab.host("n1"), 2);
+      await untilVotes(lab.host("n1"), 2);
       await host.thaw("corosync");
-      await votes(lab.host("n1"), 3);
+      await untilVotes(lab.host("n1"), 3);
       await host.kill("corosync");
-      await votes(lab.host("n1"), 2);
+      await untilVotes(lab.host("n1"), 2);
       await host.run("systemctl", ["restart", "corosync"]);
-      await votes(lab.host("n1"), 3);
+      await untilVotes(lab.host("n1"), 3);
     });
   });
 
@@ -184,7 +213,7 @@ describe("three hosts", { skip }, () => {
   describe("the power switch", () => {
     test("off kills at once, and the disk is there again after on", async (t) => {
       const host = lab.host("n2");
-      await host.run("sh", ["-c", "echo kept >/root/note; echo kept >/srv/tank/note; sync; echo lost >/run/note"]);
+      await host.run("sh", ["-c", "for disk in /root /srv/tank; do echo kept | dd of=$disk/note conv=fsync; done; echo lost >/run/note"]);
       const began = systemClock.elapsedMs();
       await host.powerOff();
       const offMs = systemClock.elapsedMs() - began;
@@ -223,24 +252,27 @@ describe("three hosts", { skip }, () => {
   });
 
   test("a tiny guest boots, keeps what is written into it, and is caught when it runs twice", async (t) => {
-    const [one, two] = [lab.host("n1"), lab.host("n2")];
-    const seconds = await startGuest(one, "first");
-    t.diagnostic(`READY after ${seconds.toFixed(1)} s`);
-    await type(one, "first", "echo hello >/data/note; sync; echo WRITTEN");
-    await consoleShows(one, "first", /^WRITTEN/m);
-    await consoleShows(one, "first", /LOCKED boots=1/);
-    assert.equal((await lockcheck("witness")).twice, undefined);
+    const first = new TinyGuest(lab.host("n1"), "first", "/srv/tank");
+    t.diagnostic(`READY after ${(await first.start("/srv/shared/witness")).toFixed(1)} s`);
+    await first.type("echo hello >/data/note; sync; echo WRITTEN-$?");
+    await first.shows("WRITTEN-0");
+    await first.shows("LOCKED boots=1");
+    assert.equal(readWitnessDisk(join(lab.shared, "witness")).twice, undefined);
 
-    await startGuest(two, "second");
-    await consoleShows(two, "second", /TWICE/);
-    await waitFor(async () => (await lockcheck("witness")).twice, 5_000, "the mark");
-    await two.kill("guest-second.service");
+    const second = new TinyGuest(lab.host("n2"), "second", "/srv/btrfs");
+    await second.start("/srv/shared/witness");
+    await second.shows("TWICE");
+    const mark = await waitFor(() => readWitnessDisk(join(lab.shared, "witness")).twice, 5_000, "the mark");
+    assert.match(mark, /^TWICE boot=/);
+    await second.kill();
 
-    await type(one, "first", "poweroff");
-    await waitFor(async () => (await one.run("systemctl", ["is-active", "guest-first"], { exitCodes: [0, 3, 4] })).stdout.trim() !== "active", 20_000, "the guest to power off");
-    await startGuest(one, "first");
-    await type(one, "first", "cat /data/note");
-    await consoleShows(one, "first", /^hello/m);
+    await first.type("poweroff");
+    await first.untilStopped();
+    await first.start("/srv/shared/witness");
+    await first.type("cat /data/note");
+    await first.shows("hello");
+    await first.pressPowerButton();
+    await first.untilStopped();
   });
 
   test("a second lab does not meet the first", async () => {
@@ -263,13 +295,77 @@ describe("three hosts", { skip }, () => {
   // Last: it ends the lab.
   test("kill -9 of everything, then down leaves nothing", async () => {
     const namespaces = ["net", "mnt"].map((kind) => readlinkSync(`/proc/${lab.record.holder?.pid}/ns/${kind}`));
-    for (const pid of processesOfLab()) process.kill(pid, "SIGKILL");
+    for (const pid of labProcesses(NAME)) process.kill(pid, "SIGKILL");
     await waitFor(() => findLab(NAME) === undefined, 5_000, "the lab to be dead");
     await tearDown(NAME);
     assert.equal(existsSync(join(cacheFolder("labs"), NAME)), false);
-    assert.deepEqual(processesOfLab(), []);
+    assert.deepEqual(labProcesses(NAME), []);
     await waitFor(() => !namespaceUsers().some((used) => namespaces.includes(used)), 5_000, "its namespaces to end");
-    await waitFor(() => !loopFiles().some((file) => file.includes(`/labs/${NAME}/`)), 5_000, "its loop devices to be free");
+    await waitFor(
+      () => !loopFiles().some((file) => file.includes(`/labs/${NAME}/`)),
+      5_000,
+      "its loop devices to be free",
+    );
     assert.doesNotMatch(readFileSync("/proc/self/mounts", "utf8"), new RegExp(`/labs/${NAME}/`));
   });
 });
+
+function daemonSet(name: string): object {
+  const labels = { app: name };
+  const container = {
+    name,
+    image: "docker.io/library/pause:lab",
+    imagePullPolicy: "Never",
+  };
+  return {
+    apiVersion: "apps/v1",
+    kind: "DaemonSet",
+    metadata: { name, namespace: "default" },
+    spec: {
+      selector: { matchLabels: labels },
+      template: { metadata: { labels }, spec: { terminationGracePeriodSeconds: 0, containers: [container] } },
+    },
+  };
+}
+
+/** When the host's first process was started: another value is another boot. */
+function startOfInit(host: LabHost): Promise<string> {
+  return host.output("cut", ["-d", " ", "-f", "22", "/proc/1/stat"]);
+}
+
+async function reaches(host: LabHost, address: string, port: number): Promise<boolean> {
+  const connect = ["2", "bash", "-c", `exec 3<>/dev/tcp/${address}/${port}`];
+  return (await host.run("timeout", connect, { exitCodes: [0, 1, 124] })).exitCode === 0;
+}
+
+/** The first event of that kind that the host's watchdog notes after a time. */
+function event(host: LabHost, kind: string, after: string): Promise<WatchdogEvent> {
+  const found = () => host.watchdogEvents().find((e) => e.event === kind && secondsBetween(after, e.time) >= 0);
+  return waitFor(found, 15_000, `the watchdog of ${host.name} to note "${kind}"`, { intervalMs: 20 });
+}
+
+function secondsBetween(earlier: string, later: string): number {
+  return (Date.parse(later) - Date.parse(earlier)) / 1000;
+}
+
+/** The namespaces in use on this machine, such as "net:[4026532000]". */
+function namespaceUsers(): string[] {
+  const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
+  return pids.flatMap((pid) => ["net", "mnt"].map((kind) => linkOrNothing(`/proc/${pid}/ns/${kind}`)));
+}
+
+function linkOrNothing(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return ""; // the process ended meanwhile
+  }
+}
+
+/** The files behind the loop devices of this machine. */
+function loopFiles(): string[] {
+  return readdirSync("/sys/block")
+    .map((name) => `/sys/block/${name}/loop/backing_file`)
+    .filter((file) => existsSync(file))
+    .map((file) => readFileSync(file, "utf8").trim());
+}

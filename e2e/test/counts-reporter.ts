@@ -10,7 +10,8 @@ export default async function* countsReporter(source: AsyncIterable<TestEvent>):
     const data = event.data;
     if (data.details.type === "suite") continue;
     // A file that could not be loaded is reported as a failed test named after the file: it counts as one failure.
-    const outcome = data.skip !== undefined || data.todo !== undefined ? "skipped" : event.type === "test:pass" ? "passed" : "failed";
+    const outcome =
+      data.skip !== undefined || data.todo !== undefined ? "skipped" : event.type === "test:pass" ? "passed" : "failed";
     const reason = typeof data.skip === "string" ? data.skip : undefined;
     yield `${JSON.stringify({ name: data.name, file: data.file, outcome, reason })}\n`;
   }

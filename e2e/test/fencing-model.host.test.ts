@@ -20,7 +20,10 @@ async function check(defines: Record<string, number | true>, property: "never-tw
     const flags = Object.entries(defines).map(([name, value]) => (value === true ? `-D${name}` : `-D${name}=${value}`));
     await execa("spin", ["-a", ...flags, model], { cwd: folder, timeout: 60_000 });
     const mode = property === "never-twice" ? ["-DSAFETY"] : [];
-    await execa("gcc", ["-O2", "-w", ...mode, "-DCOLLAPSE", "-DMEMLIM=4000", "-o", "pan", "pan.c"], { cwd: folder, timeout: 60_000 });
+    await execa("gcc", ["-O2", "-w", ...mode, "-DCOLLAPSE", "-DMEMLIM=4000", "-o", "pan", "pan.c"], {
+      cwd: folder,
+      timeout: 60_000,
+    });
     const search = property === "never-twice" ? ["-m1000000", "-noclaim"] : ["-a", "-m1000000"];
     const { stdout } = await execa("./pan", search, { cwd: folder, timeout: 120_000 });
     const errors = /errors: (\d+)/.exec(stdout);
@@ -44,7 +47,11 @@ describe("the fencing protocol, model-checked", () => {
     "with short times and many faults": { FAULTS: 8 },
     "with a longer watchdog": { FAULTS: 6, T: 3, W: 4, L: 5 },
     "with a quorum override": { FAULTS: 6, WITH_OVERRIDE: true },
-    "with a watchdog that does not fire, behind a fence device": { FAULTS: 6, WITH_BROKEN_WATCHDOG: true, WITH_FENCE_DEVICE: true },
+    "with a watchdog that does not fire, behind a fence device": {
+      FAULTS: 6,
+      WITH_BROKEN_WATCHDOG: true,
+      WITH_FENCE_DEVICE: true,
+    },
   } as Record<string, Record<string, number | true>>)) {
     it(`never lets a guest run twice, ${name}`, async () => {
       const verdict = await check(defines, "never-twice");

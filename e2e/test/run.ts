@@ -28,7 +28,10 @@ type Row = { name: string; file?: string; outcome: keyof Counts; reason?: string
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
 
 async function runTier(tier: Tier, results: string): Promise<{ counts: Counts; skips: Row[] }> {
-  const files = globSync(tier.pattern, { cwd: root, exclude: (f) => f.startsWith("node_modules") || f.startsWith("build") })
+  const files = globSync(tier.pattern, {
+    cwd: root,
+    exclude: (f) => f.startsWith("node_modules") || f.startsWith("build"),
+  })
     .filter((f) => tier.exclude === undefined || !tier.exclude.test(f))
     .sort();
   const counts: Counts = { passed: 0, failed: 0, skipped: 0 };
@@ -52,7 +55,10 @@ async function runTier(tier: Tier, results: string): Promise<{ counts: Counts; s
   );
   const [status] = (await once(child, "exit")) as [number | null];
   const rows = existsSync(out)
-    ? readFileSync(out, "utf8").split("\n").filter(Boolean).map((line) => JSON.parse(line) as Row)
+    ? readFileSync(out, "utf8")
+        .split("\n")
+        .filter(Boolean)
+        .map((line) => JSON.parse(line) as Row)
     : [];
   for (const row of rows) counts[row.outcome] += 1;
   // The runner's own word counts too: a crash after the last test, or a tier that ran nothing, is a failure.
@@ -79,7 +85,9 @@ for (const tier of tiers.filter((t) => asked.length === 0 || asked.includes(t.na
   for (const key of ["passed", "failed", "skipped"] as const) total[key] += counts[key];
   skipped.push(...skips);
   const seconds = Math.round((Date.now() - started) / 1000);
-  summary.push(`${tier.name.padEnd(5)} ${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped in ${seconds} s`);
+  summary.push(
+    `${tier.name.padEnd(5)} ${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped in ${seconds} s`,
+  );
 }
 console.log(`\n${summary.join("\n")}`);
 for (const row of skipped) console.log(`SKIPPED ${row.name}${row.reason === undefined ? "" : `: ${row.reason}`}`);

@@ -1,0 +1,142 @@
+import type { Clock } from "../clock.ts";
+import { GUESTS, type Guest, type GuestState, type GuestStatus } from "../crds/index.ts";
+import { classify } from "../errors.ts";
+import type { KubeClient } from "../kube/index.ts";
+import type { Logger } from "../log.ts";
+import type { Guests } from "./guests/index.ts";
+import { guestDefinition } from "./owner/index.ts";
+
+export interface GuestWatchOptions {
+  readonly node: string;
+  readonly namespace: string;
+  readonly client: KubeClient;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly drivers: Guests;
+  readonly guests: () => readonly Guest[];
+  /** A guest appeared on this host, or went. */
+  readonly onChange: () => void;
+}
+
+/** An answer that is older is none. */
+const FRESH_MS = 5_000;
+
+/** Looks which guests run on this host, for the LRM and for Guest.status. */
+export class GuestWatch {
+  readonly #options: GuestWatchOptions;
+  #states = new Map<string, GuestState>();
+  #askedAt = Number.NEGATIVE_INFINITY;
+  #written = new Map<string, string>();
+
+  constructor(options: GuestWatchOptions) {
+    this.#options = options;
+  }
+
+  /** Whether the guest runs here; "unknown" when the host did not answer lately. */
+  running(guest: string): boolean | "unknown" {
+    if (this.#options.clock.elapsedMs() - this.#askedAt > FRESH_MS) return "unknown";
+    const state = this.#states.get(guest);
+    if (state === "Unknown") return "unknown";
+    return state !== undefined && state !== "Stopped";
+  }
+
+  /** Guests of this cluster that have a process on this host. */
+  here(): string[] {
+    return [...this.#states].filter(([, state]) => state !== "Stopped").map(([name]) => name);
+  }
+
+  async look(): Promise<void> {
+    const { clock, drivers, namespace, guests, onChange } = this.#options;
+    const askedAt = clock.elapsedMs();
+    const states = new Map<string, GuestState>();
+    // One question for all machines; each that is there is asked for more, and so is each service that belongs here.
+    const machines = new Set(
+      (await drivers.listRunning()).filter((key) => key.namespace === namespace).map((key) => key.name),
+    );
+    for (const guest of guests()) {
+      const { name } = guest.metadata;
+      const isService = guest.spec.service !== undefined && guest.spec.nodeName === this.#options.node;
+      if (!machines.has(name) && !isService) continue;
+      const { state } = await drivers.state(guestDefinition(guest, namespace));
+      states.set(name, state === "Paused" ? "Running" : state);
+      machines.delete(name);
+    }
+    // A machine whose object is gone is still there.
+    for (const name of machines) states.set(name, "Running");
+    const before = [...this.#states].join();
+    this.#states = states;
+    this.#askedAt = askedAt;
+    if ([...states].join() !== before) onChange();
+  }
+
+  /** Writes Guest.status of the guests that this node owns, where it changed. */
+  async report(): Promise<void> {
+    const { guests, node, client, namespace, clock, log } = this.#options;
+    for (const guest of guests()) {
+      if (guest.spec.nodeName !== node) {
+        this.#written.delete(guest.metadata.name);
+        continue;
+      }
+      const seen = this.#states.get(guest.metadata.name);
+      const status = await this.#status(guest, seen, new Date(clock.wallMs()).toISOString().replace(/\.\d+Z$/, "Z"));
+      const text = JSON.stringify(status);
+      if (this.#written.get(guest.metadata.name) === text && guest.status?.node === node) continue;
+      try {
+        const metadata = {
+          name: guest.metadata.name,
+          namespace,
+          ...(guest.metadata.uid === undefined ? {} : { uid: guest.metadata.uid }),
+        };
+        await client.applyStatus(GUESTS, { metadata, status }, { fieldManager: `quorate-agent-${node}`, force: true });
+        this.#written.set(guest.metadata.name, text);
+      } catch (error) {
+        log.warn(
+          { guest: guest.metadata.name, reason: classify(error).reason },
+          `Guest.status not written: ${classify(error).message}`,
+        );
+      }
+    }
+  }
+
+  async #status(guest: Guest, seen: GuestState | undefined, wall: string): Promise<GuestStatus> {
+    const state = this.#options.clock.elapsedMs() - this.#askedAt > FRESH_MS ? "Unknown" : (seen ?? "Stopped");
+    const volumes = await this.#volumes(guest, state === "Running");
+    const running = state === "Running";
+    const before = guest.status?.conditions?.find((each) => each.type === "Ready");
+    const status = running ? ("True" as const) : ("False" as const);
+    return {
+      observedGeneration: guest.metadata.generation ?? 0,
+      kind: guest.spec.machine !== undefined ? "Machine" : guest.spec.container !== undefined ? "Container" : "Service",
+      state,
+      node: this.#options.node,
+      ...(volumes.length === 0 ? {} : { volumes }),
+      conditions: [
+        {
+          type: "Ready",
+          status,
+          observedGeneration: guest.metadata.generation ?? 0,
+          lastTransitionTime: before?.status === status ? before.lastTransitionTime : wall,
+          reason: state,
+          message: running ? `runs on ${this.#options.node}` : `is ${state.toLowerCase()} on ${this.#options.node}`,
+        },
+      ],
+    };
+  }
+
+  /** A volume stands in the status from the first time the guest ran with it, so that it is never made anew. */
+  async #volumes(guest: Guest, running: boolean): Promise<NonNullable<GuestStatus["volumes"]>> {
+    const known = new Map((guest.status?.volumes ?? []).map((volume) => [volume.name, volume]));
+    return (guest.spec.volumes ?? []).flatMap((volume) => {
+      const before = known.get(volume.name);
+      if (before !== undefined)
+        return [
+          {
+            name: before.name,
+            ...(before.dataset === undefined ? {} : { dataset: before.dataset }),
+            ...(before.sizeBytes === undefined ? {} : { sizeBytes: before.sizeBytes }),
+          },
+        ];
+      return running ? [{ name: volume.name }] : [];
+    });
+  }
+}

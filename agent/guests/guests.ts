@@ -1,0 +1,105 @@
+import { QuorateError } from "../../errors.ts";
+import { imageFile, invalid, runtimeFolder } from "./names.ts";
+import { QemuDriver, type QemuOptions } from "./qemu.ts";
+import { ServiceDriver } from "./service.ts";
+import type { GuestDefinition, GuestDriver, GuestKey, GuestStatus, StopOptions } from "./types.ts";
+import { HostUnits } from "./units.ts";
+
+const TIMEOUT_MS = 15_000;
+
+export type GuestsOptions = QemuOptions;
+
+/** All guests of this host, whatever they are. Each is handed to the driver of its kind. */
+export class Guests implements GuestDriver {
+  readonly #options: GuestsOptions;
+  readonly #units: HostUnits;
+  readonly #qemu: QemuDriver;
+  readonly #service: ServiceDriver;
+
+  constructor(options: GuestsOptions) {
+    this.#options = options;
+    this.#units = new HostUnits(options.host);
+    this.#qemu = new QemuDriver(options);
+    this.#service = new ServiceDriver(options.host);
+  }
+
+  async state(guest: GuestDefinition): Promise<GuestStatus> {
+    return this.#driver(guest).state(guest);
+  }
+
+  async start(guest: GuestDefinition, signal?: AbortSignal): Promise<void> {
+    await this.#driver(guest).start(guest, signal);
+  }
+
+  async stop(guest: GuestDefinition, options: StopOptions): Promise<void> {
+    await this.#driver(guest).stop(guest, options);
+  }
+
+  async quiesce(guest: GuestDefinition, level: "Freeze" | "Pause"): Promise<() => Promise<void>> {
+    return this.#driver(guest).quiesce(guest, level);
+  }
+
+  /** Machines that have, or may have, a process on this host, of all namespaces. Throws `UnitUnknown` when it can't be told. */
+  async listRunning(): Promise<GuestKey[]> {
+    return this.#units.guests();
+  }
+
+  /**
+   * Makes the volumes of a guest that never had any. Existing data is never touched. The first one is filled from the
+   * machine's image: the file of that name in the image folder, or that name with `.raw`.
+   */
+  async provision(guest: GuestDefinition): Promise<void> {
+    for (const [i, ref] of guest.volumes.entries()) {
+      const storage = this.#options.storage(ref.storage);
+      if (storage === undefined)
+        throw new QuorateError(
+          "environment",
+          "StorageMissing",
+          `storage "${ref.storage}" of guest "${guest.name}" is not on this node`,
+        );
+      const image = i === 0 && guest.machine?.image !== undefined ? await this.#image(guest.machine.image) : undefined;
+      await storage.ensureVolume(ref, { sizeBytes: ref.sizeBytes, ...(image === undefined ? {} : { image }) });
+    }
+  }
+
+  /** Lets guests go on that an agent had paused for a snapshot when it died. Returns their names. */
+  async resumeForgotten(): Promise<string[]> {
+    return this.#qemu.resumeForgotten(await this.listRunning());
+  }
+
+  /** Cuts consoles' logs that have grown over the size. They lie in memory. */
+  async trimConsoleLogs(maxBytes: number): Promise<void> {
+    for (const key of await this.listRunning()) {
+      const log = `${runtimeFolder(key)}/console.log`;
+      const { stdout } = await this.#options.host.run("stat", ["-c", "%s", "--", log], {
+        timeoutMs: TIMEOUT_MS,
+        exitCodes: [0, 1],
+      });
+      // QEMU appends, so what it writes next begins at the new end.
+      if (Number(stdout) > maxBytes)
+        await this.#options.host.run("truncate", ["-s", "0", "--", log], { timeoutMs: TIMEOUT_MS });
+    }
+  }
+
+  async #image(name: string): Promise<string> {
+    for (const path of [imageFile(name), `${imageFile(name)}.raw`]) {
+      const { exitCode } = await this.#options.host.run("test", ["-f", path], {
+        timeoutMs: TIMEOUT_MS,
+        exitCodes: [0, 1],
+      });
+      if (exitCode === 0) return path;
+    }
+    throw new QuorateError(
+      "environment",
+      "ImageMissing",
+      `no ${imageFile(name)} (nor .raw) on this node; put it there or correct the guest's image`,
+    );
+  }
+
+  #driver(guest: GuestDefinition): GuestDriver {
+    if ((guest.machine === undefined) === (guest.service === undefined)) {
+      throw invalid(`guest "${guest.name}" must be exactly one of machine and service`);
+    }
+    return guest.machine === undefined ? this.#service : this.#qemu;
+  }
+}

@@ -1,0 +1,12 @@
+export { Guests, type GuestsOptions } from "./guests.ts";
+export { QmpClient, type QmpEvent } from "./qmp.ts";
+export type {
+  GuestDefinition,
+  GuestDriver,
+  GuestKey,
+  GuestState,
+  GuestStatus,
+  MachineDefinition,
+  NetworkDefinition,
+  StopOptions,
+} from "./types.ts";

@@ -1,0 +1,75 @@
+import { classify, QuorateError } from "../../errors.ts";
+import type { Host } from "../host/index.ts";
+import { invalid } from "./names.ts";
+import type { GuestDefinition, GuestDriver, GuestStatus, StopOptions } from "./types.ts";
+import { HostUnits } from "./units.ts";
+
+const START_WITHIN_MS = 120_000;
+const KILL_WITHIN_MS = 15_000;
+
+/** A service of the host as a guest: a unit that is there on every node and that nobody else enables. */
+export class ServiceDriver implements GuestDriver {
+  readonly #units: HostUnits;
+
+  constructor(host: Host) {
+    this.#units = new HostUnits(host);
+  }
+
+  async state(guest: GuestDefinition): Promise<GuestStatus> {
+    const unit = unitName(guest);
+    try {
+      const { active, loaded, result } = await this.#units.status(unit);
+      if (!loaded) return { state: "Stopped", message: `unit ${unit} is not on this host` };
+      if (active === "failed") return { state: "Stopped", message: `${unit} ended: ${result}` };
+      const states = {
+        active: "Running",
+        inactive: "Stopped",
+        activating: "Starting",
+        deactivating: "Stopping",
+        other: "Unknown",
+      } as const;
+      return { state: states[active] };
+    } catch (error) {
+      return { state: "Unknown", message: classify(error).message };
+    }
+  }
+
+  async start(guest: GuestDefinition): Promise<void> {
+    const unit = unitName(guest);
+    if (!(await this.#units.status(unit)).loaded) {
+      throw new QuorateError(
+        "environment",
+        "StartFailed",
+        `unit ${unit} of guest "${guest.name}" is not on this host; install it on every node`,
+      );
+    }
+    await this.#units.change("start", unit, START_WITHIN_MS).catch((error: unknown) => {
+      throw new QuorateError("environment", "StartFailed", classify(error).message, { cause: error });
+    });
+  }
+
+  async stop(guest: GuestDefinition, { timeoutSeconds }: StopOptions): Promise<void> {
+    const unit = unitName(guest);
+    const gone = async () => ["inactive", "failed"].includes((await this.#units.status(unit)).active);
+    if (timeoutSeconds > 0) await this.#units.change("stop", unit, timeoutSeconds * 1000).catch(() => {});
+    if (await gone()) return;
+    await this.#units.kill(unit, "SIGKILL");
+    await this.#units.change("stop", unit, KILL_WITHIN_MS).catch(() => {});
+    if (!(await gone()))
+      throw new QuorateError(
+        "environment",
+        "StopFailed",
+        `unit ${unit} does not end; look at systemctl status ${unit}`,
+      );
+  }
+
+  async quiesce(): Promise<() => Promise<void>> {
+    return async () => {};
+  }
+}
+
+function unitName({ service, name }: GuestDefinition): string {
+  const unit = service?.unit ?? "";
+  if (/^[A-Za-z0-9_][A-Za-z0-9:_.@\\-]{0,240}\.service$/.test(unit)) return unit;
+  throw invalid(`guest "${name}": ${JSON.stringify(unit)} is no name of a service; expected e.g. web.service`);
+}

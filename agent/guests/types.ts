@@ -1,0 +1,68 @@
+import type { VolumeRef } from "../storage/index.ts";
+
+/** Which guest: its namespace is its cluster. Neither part holds a dot. */
+export interface GuestKey {
+  readonly namespace: string;
+  readonly name: string;
+}
+
+export interface NetworkDefinition {
+  readonly name: string;
+  readonly bridge: string;
+  readonly macAddress?: string;
+}
+
+/** A QEMU machine. All names are names of files in the image folder of the host, never paths. */
+export interface MachineDefinition {
+  /** What the first volume is filled with when it is made. */
+  readonly image?: string;
+  readonly kernel?: string;
+  readonly initrd?: string;
+  readonly commandLine?: string;
+  readonly networks?: readonly NetworkDefinition[];
+}
+
+/** What a guest is, as far as its host needs to know. Exactly one of `machine` and `service`. */
+export interface GuestDefinition extends GuestKey {
+  readonly vmid: number;
+  readonly cpus: number;
+  readonly memoryBytes: number;
+  readonly volumes: readonly (VolumeRef & { readonly sizeBytes: number })[];
+  readonly machine?: MachineDefinition;
+  readonly service?: { readonly unit: string };
+}
+
+/**
+ * `Unknown` is for everything that could not be told for sure: who must not start a guest twice takes it for running.
+ * Silence alone never makes a guest `Stopped`.
+ */
+export type GuestState = "Running" | "Paused" | "Starting" | "Stopping" | "Stopped" | "Unknown";
+
+export interface GuestStatus {
+  readonly state: GuestState;
+  /** Why it is so, where that is not plain: how it ended, what did not answer. */
+  readonly message?: string;
+}
+
+export interface StopOptions {
+  /** How long the guest may take to shut itself down; 0: it is ended at once. */
+  readonly timeoutSeconds: number;
+  readonly signal?: AbortSignal;
+}
+
+/** Runs guests of one kind as units of the host: they outlive the agent. */
+export interface GuestDriver {
+  state(guest: GuestDefinition): Promise<GuestStatus>;
+
+  /**
+   * Resolves when the guest runs; one that runs already is left alone. Only for the node that owns it, with its lock held.
+   * Errors: `DataMissing`, `NotWritable`, `StorageMissing`, `ImageMissing`, `InvalidDefinition`, `StartFailed`.
+   */
+  start(guest: GuestDefinition, signal?: AbortSignal): Promise<void>;
+
+  /** Resolves only when the guest is certainly gone. Errors: `StopFailed`. */
+  stop(guest: GuestDefinition, options: StopOptions): Promise<void>;
+
+  /** Keeps the guest from writing until the returned function is called; nothing to do for one that does not run. */
+  quiesce(guest: GuestDefinition, level: "Freeze" | "Pause"): Promise<() => Promise<void>>;
+}

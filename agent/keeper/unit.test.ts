@@ -1,0 +1,31 @@
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { keeperUnit, UNIT_NAME } from "./unit.ts";
+
+test("words of the command that mean something to systemd are quoted", () => {
+  const unit = keeperUnit(["/a b/node", "50%", "$HOME", 'say "x"\\'], { timeoutSeconds: 10 });
+  assert.match(unit, /^ExecStart="\/a b\/node" "50%%" "\$\$HOME" "say \\"x\\"\\\\"$/m);
+});
+
+test("a hung keeper is noticed in half the watchdog's time", () => {
+  assert.match(keeperUnit(["/bin/true"], { timeoutSeconds: 5 }), /^WatchdogSec=2500ms$/m);
+});
+
+const hasVerify = spawnSync("systemd-analyze", ["--version"]).status === 0;
+
+test("systemd has nothing to say against it", { skip: hasVerify ? false : "needs systemd-analyze" }, () => {
+  const folder = mkdtempSync(join(tmpdir(), "quorate-unit-"));
+  try {
+    const path = join(folder, UNIT_NAME);
+    writeFileSync(path, keeperUnit(["/bin/true", "keeper"], { timeoutSeconds: 10 }));
+    const { stdout, stderr } = spawnSync("systemd-analyze", ["verify", "--man=no", path], { encoding: "utf8" });
+    const said = `${stdout}${stderr}`.split("\n").filter((line) => line.includes(UNIT_NAME));
+    assert.deepEqual(said, []);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+});

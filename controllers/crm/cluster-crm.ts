@@ -1,0 +1,270 @@
+import type { Clock } from "../../clock.ts";
+import { CLUSTER_NODES } from "../../crds/index.ts";
+import { classify } from "../../errors.ts";
+import type { EventRecorder, KubeClient } from "../../kube/index.ts";
+import type { Logger } from "../../log.ts";
+import {
+  type CrmState,
+  crmStep,
+  DEFAULT_CRM_PARAMETERS,
+  deriveTimings,
+  type HaEvent,
+  initialCrmState,
+  type Milliseconds,
+  type ServiceRecord,
+} from "../ha/index.ts";
+import { applyCrmEffects } from "./apply.ts";
+import { disarmOf, writeClusterStatus } from "./cluster-status.ts";
+import { complaints, writeComplaint } from "./complaints.ts";
+import { MigrationRequests } from "./migrations.ts";
+import { type ClusterObjects, FIELD_MANAGER } from "./objects.ts";
+import { LeaseObserver } from "./observer.ts";
+import { type FailoverNotes, nodeStateOf, serviceRecordOf } from "./records.ts";
+import { crmView } from "./view.ts";
+
+export interface ClusterCrmOptions {
+  readonly namespace: string;
+  readonly client: KubeClient;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly events: EventRecorder;
+  /** What the caches hold now; undefined when the namespace has no Cluster, or the caches do not hear from the API server. */
+  readonly objects: () => ClusterObjects | undefined;
+}
+
+/** A leadership: who leads, under which unrepeated number, and whether it still does. */
+export interface Leadership {
+  readonly identity: string;
+  readonly incarnation: string;
+  readonly mayAct: () => boolean;
+  readonly signal: AbortSignal;
+}
+
+const ROUND_MS = 1_000;
+const STEPS_A_ROUND = 8;
+const PROOF_SHOWN_MS = 2_000;
+
+/**
+ * The HA part of one cluster in one replica of the controllers. `look` runs in every replica and only watches; `round` runs in
+ * the one that leads, and does what the pure step decides.
+ */
+export class ClusterCrm {
+  readonly #options: ClusterCrmOptions;
+  readonly #observer = new LeaseObserver();
+  readonly #migrations = new MigrationRequests();
+  #state: CrmState | undefined;
+  #incarnation = "";
+  #lastRound: Milliseconds = Number.NEGATIVE_INFINITY;
+  #proofShownAt: Milliseconds = Number.NEGATIVE_INFINITY;
+
+  constructor(options: ClusterCrmOptions) {
+    this.#options = options;
+  }
+
+  /** Takes in the Leases as they are now. To be called at every change of one, and at least twice a second. */
+  look(): void {
+    const objects = this.#options.objects();
+    if (objects === undefined) return;
+    const timings = timingsOf(objects);
+    if (timings.ok) {
+      const { fenceDelay, leaseDuration, reportFreshness } = timings.timings;
+      this.#observer.setTimings({
+        fenceDelay: fenceDelay.milliseconds,
+        leaseDuration: leaseDuration.milliseconds,
+        reportFreshness: reportFreshness.milliseconds,
+      });
+    }
+    this.#observer.look(observerInput(objects, this.#options.clock.wallMs()), this.#options.clock.elapsedMs());
+  }
+
+  /** This replica leads no more: the next time, it begins from the objects. */
+  forget(): void {
+    this.#state = undefined;
+  }
+
+  /**
+   * Steps until nothing changes. What could not be written is decided anew from the objects the next time.
+   * @throws QuorateError what kept an effect from being written
+   */
+  async round(leadership: Leadership): Promise<void> {
+    const { clock, log } = this.#options;
+    try {
+      for (let step = 0; step < STEPS_A_ROUND; step += 1) {
+        this.look();
+        const objects = this.#options.objects();
+        if (objects === undefined || leadership.signal.aborted || !leadership.mayAct()) return;
+        if (!(await this.#step(objects, leadership, clock.elapsedMs()))) return;
+      }
+      log.warn("the round did not come to rest; it goes on in the next");
+    } catch (error) {
+      this.#state = undefined;
+      throw error;
+    }
+  }
+
+  async #step(objects: ClusterObjects, leadership: Leadership, now: Milliseconds): Promise<boolean> {
+    const { client, clock, log, namespace } = this.#options;
+    const wall = new Date(clock.wallMs()).toISOString().replace(/\.\d+Z$/, "Z");
+    const input = observerInput(objects, clock.wallMs());
+    const sameRound = now - this.#lastRound < ROUND_MS;
+    if (!sameRound) this.#lastRound = now;
+    const requests = sameRound ? [] : this.#migrations.next(objects);
+    const view = crmView({
+      objects,
+      incarnation: leadership.incarnation,
+      quorate: this.#observer.membership(now).quorate,
+      sameRound,
+      sights: this.#observer.sights(input, now),
+      requests,
+    });
+    const before = this.#begin(objects, leadership.incarnation, now);
+    const result = crmStep(before, view, now, DEFAULT_CRM_PARAMETERS);
+    const leasesChanged = await applyCrmEffects(result.effects, objects, {
+      client,
+      clock,
+      log,
+      namespace,
+      mayAct: leadership.mayAct,
+      signal: leadership.signal,
+      failoverNotes: (service, record) => this.#notes(objects, service, record, now),
+      setDisarm: async (disarm) =>
+        writeClusterStatus(client, objects.cluster, leadership.identity, disarm, wall, leadership.signal),
+    });
+    this.#state = result.state;
+    for (const event of result.events) this.#tell(event, objects);
+    if (!sameRound) {
+      await writeClusterStatus(
+        client,
+        objects.cluster,
+        leadership.identity,
+        result.state.disarm,
+        wall,
+        leadership.signal,
+      );
+      for (const complaint of complaints(objects)) await writeComplaint(client, complaint, wall, leadership.signal);
+      await this.#showProof(objects, view.nodes, now, leadership.signal);
+    }
+    await this.#migrations.settle(client, objects, result.state, result.events, wall, leadership.signal);
+    return leasesChanged;
+  }
+
+  #begin(objects: ClusterObjects, incarnation: string, now: Milliseconds): CrmState {
+    if (this.#state !== undefined && this.#incarnation === incarnation) return this.#state;
+    this.#incarnation = incarnation;
+    const services = Object.fromEntries(
+      objects.resources.flatMap((resource) => {
+        const record = serviceRecordOf(resource, now);
+        return record === undefined ? [] : [[resource.metadata.name, record] as const];
+      }),
+    );
+    const nodes = Object.fromEntries(
+      objects.nodes.flatMap((node) => {
+        const state = nodeStateOf(node);
+        return state === undefined ? [] : [[node.metadata.name, state] as const];
+      }),
+    );
+    return initialCrmState(services, nodes, now, disarmOf(objects.cluster));
+  }
+
+  /** Wall times and the age of the data, for people: nothing is decided by them. */
+  #notes(
+    objects: ClusterObjects,
+    service: string,
+    record: ServiceRecord,
+    now: Milliseconds,
+  ): FailoverNotes | undefined {
+    if (record.failover === undefined) return undefined;
+    const wallNow = this.#options.clock.wallMs();
+    const at = (elapsed: Milliseconds) => new Date(wallNow - (now - elapsed)).toISOString().replace(/\.\d+Z$/, "Z");
+    const lastMember = this.#observer.lastMemberAt(record.failover.from);
+    const job = objects.jobs.find((each) => each.spec.guest === service && each.spec.target === record.node);
+    const cut = lastMember === undefined ? undefined : wallNow - (now - lastMember);
+    const synced = job?.status?.lastSync === undefined ? undefined : Date.parse(job.status.lastSync);
+    return {
+      reason: "NodeFenced",
+      ...(lastMember === undefined ? {} : { cutAt: at(lastMember) }),
+      fencedAt: at(record.failover.fencedAt),
+      ...(cut === undefined || synced === undefined
+        ? {}
+        : { ageOfDataSeconds: Math.max(0, Math.round((cut - synced) / 1000)) }),
+    };
+  }
+
+  /** Why a node is not fenced yet, where a person looks for it: ClusterNode.status.fence. */
+  async #showProof(
+    objects: ClusterObjects,
+    views: ReturnType<typeof crmView>["nodes"],
+    now: Milliseconds,
+    signal: AbortSignal,
+  ): Promise<void> {
+    if (now - this.#proofShownAt < PROOF_SHOWN_MS) return;
+    for (const node of objects.nodes) {
+      const { name, namespace, uid } = node.metadata;
+      const state = this.#state?.nodes[name]?.state;
+      if (state !== "Fence" || views[name] === undefined) continue;
+      this.#proofShownAt = now;
+      const { lastFence } = node.status?.fence ?? {};
+      await this.#options.client.applyStatus(
+        CLUSTER_NODES,
+        {
+          metadata: { name, ...(namespace === undefined ? {} : { namespace }), ...(uid === undefined ? {} : { uid }) },
+          status: {
+            state,
+            ...(node.status?.stateSince === undefined ? {} : { stateSince: node.status.stateSince }),
+            fence: {
+              proofReasons: views[name].fence.reasons.map((reason) => reason.slice(0, 500)),
+              ...(lastFence === undefined ? {} : { lastFence }),
+            },
+          },
+        },
+        { fieldManager: FIELD_MANAGER, force: true, signal },
+      );
+    }
+  }
+
+  #tell(event: HaEvent, objects: ClusterObjects): void {
+    const { events, log } = this.#options;
+    log.info({ kind: event.kind, subject: event.subject, ...event.data }, event.message);
+    if (event.class === "role") return;
+    const about =
+      event.about === "service"
+        ? objects.resources.find((each) => each.metadata.name === event.subject)
+        : event.about === "node"
+          ? objects.nodes.find((each) => each.metadata.name === event.subject)
+          : objects.cluster;
+    if (about === undefined) return;
+    try {
+      events.event({
+        regarding: about,
+        type:
+          event.level === "warning" || event.level === "err" || event.kind.startsWith("notify.") ? "Warning" : "Normal",
+        reason: event.reason,
+        action: "Decide",
+        note: event.message,
+      });
+    } catch (error) {
+      log.error({ err: classify(error) }, "an event could not be recorded");
+    }
+  }
+}
+
+/**
+ * The timings in force. While settings change, the slowest counts: a host may still have the longer watchdog or token.
+ */
+function timingsOf(objects: ClusterObjects): ReturnType<typeof deriveTimings> {
+  const { cluster, nodes } = objects;
+  const armed = nodes.map((node) => node.status?.watchdog?.timeoutSeconds ?? 0);
+  return deriveTimings({
+    nodes: Math.max(1, nodes.length),
+    watchdogSeconds: Math.max(cluster.spec.ha.watchdogSeconds, ...armed),
+    tokenMilliseconds: Math.max(cluster.spec.tokenMilliseconds, cluster.status?.config?.tokenMilliseconds ?? 0),
+    ...(cluster.spec.qdevice === undefined ? {} : { qdevice: {} }),
+  });
+}
+
+function observerInput(objects: ClusterObjects, wallMs: number) {
+  const { quorumOverride } = objects.cluster.spec;
+  const shown = objects.cluster.status?.conditions?.find((each) => each.type === "QuorumOverridden")?.status === "True";
+  const active = quorumOverride !== undefined && Date.parse(quorumOverride.expiresAt) > wallMs;
+  return { nodes: objects.nodes, leases: objects.leases, quorumOverride: active || shown };
+}

@@ -1,0 +1,213 @@
+import type { Clock } from "../../clock.ts";
+import {
+  CLUSTER_NODES,
+  CLUSTERS,
+  type Cluster,
+  GUESTS,
+  HA_GROUPS,
+  HA_RESOURCES,
+  HA_RULES,
+  MIGRATIONS,
+  REPLICATION_JOBS,
+} from "../../crds/index.ts";
+import { classify } from "../../errors.ts";
+import {
+  EventRecorder,
+  gauge,
+  histogram,
+  type KubeClient,
+  type KubeObject,
+  LEASES,
+  parseKey,
+  type ResourceType,
+  WatchCache,
+} from "../../kube/index.ts";
+import type { Logger } from "../../log.ts";
+import { ClusterCrm, type Leadership } from "./cluster-crm.ts";
+import type { ClusterObjects } from "./objects.ts";
+
+export type { Leadership } from "./cluster-crm.ts";
+
+export interface CrmOptions {
+  readonly client: KubeClient;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** The pod, in events. */
+  readonly instance: string;
+}
+
+const LOOK_MS = 250;
+/** Caches that have not heard from the API server for this long are not acted on. */
+const STALE_MS = 5_000;
+const roundSeconds = histogram("quorate_crm_round_seconds", "Time of one HA round of a cluster, with its writes.", [
+  "namespace",
+]);
+const clusters = gauge("quorate_crm_clusters", "Clusters that this replica watches.");
+
+/**
+ * The HA part (CRM) of all clusters. `start` watches; `lead` acts, from the moment this replica leads until the leadership's
+ * signal aborts. A cluster whose round fails does not hold up the others.
+ */
+export class Crm {
+  readonly #options: CrmOptions;
+  readonly #log: Logger;
+  readonly #events: EventRecorder;
+  readonly #clusters = new Map<string, { crm: ClusterCrm; busy: boolean; due: boolean }>();
+  readonly #caches;
+  #leadership: Leadership | undefined;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(options: CrmOptions) {
+    this.#options = options;
+    this.#log = options.log.child({ controller: "ha" });
+    this.#events = new EventRecorder({
+      client: options.client,
+      controller: "quorate.dev/ha",
+      instance: options.instance,
+      clock: options.clock,
+      log: this.#log,
+    });
+    const wake = (key: string) => this.#wake(parseKey(key).namespace ?? "");
+    const cache = <T extends KubeObject>(type: ResourceType<T>) =>
+      new WatchCache({
+        client: options.client,
+        type,
+        onChange: wake,
+        name: `ha-${type.plural}`,
+        clock: options.clock,
+        log: this.#log,
+      });
+    this.#caches = {
+      clusters: cache(CLUSTERS),
+      nodes: cache(CLUSTER_NODES),
+      guests: cache(GUESTS),
+      resources: cache(HA_RESOURCES),
+      groups: cache(HA_GROUPS),
+      rules: cache(HA_RULES),
+      jobs: cache(REPLICATION_JOBS),
+      migrations: cache(MIGRATIONS),
+      leases: cache(LEASES),
+    };
+  }
+
+  /** Resolves when every cache holds what the API server has. */
+  async start(): Promise<void> {
+    await Promise.all(Object.values(this.#caches).map((each) => each.start()));
+    this.#timer = setInterval(() => this.#tick(), LOOK_MS);
+    this.#tick();
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    await Promise.all(Object.values(this.#caches).map((each) => each.stop()));
+    await this.#events.stop();
+  }
+
+  /** What keeps this part from doing its work; undefined: nothing. */
+  health(): string | undefined {
+    const age = this.#caches.leases.lastSeenAgeMs();
+    return age > 60_000 ? `the API server has not been heard for ${Math.round(age / 1000)} s` : undefined;
+  }
+
+  async lead(leadership: Leadership): Promise<void> {
+    this.#leadership = leadership;
+    this.#tick();
+    await new Promise<void>((resolve) => {
+      if (leadership.signal.aborted) resolve();
+      else leadership.signal.addEventListener("abort", () => resolve(), { once: true });
+    });
+    this.#leadership = undefined;
+    for (const { crm } of this.#clusters.values()) crm.forget();
+  }
+
+  #tick(): void {
+    const namespaces = new Set(this.#caches.clusters.list().map((cluster) => cluster.metadata.namespace ?? ""));
+    for (const namespace of namespaces) this.#wake(namespace);
+    for (const namespace of this.#clusters.keys()) if (!namespaces.has(namespace)) this.#clusters.delete(namespace);
+    clusters.set(this.#clusters.size);
+  }
+
+  /** Looks at once, in every replica; acts in the leader, one round at a time for a cluster. */
+  #wake(namespace: string): void {
+    const entry = this.#entry(namespace);
+    if (entry === undefined) return;
+    try {
+      entry.crm.look();
+    } catch (error) {
+      this.#log.error({ namespace, err: classify(error) }, "leases could not be looked at");
+    }
+    if (this.#leadership === undefined) return;
+    entry.due = true;
+    if (!entry.busy) void this.#rounds(namespace, entry);
+  }
+
+  async #rounds(namespace: string, entry: { crm: ClusterCrm; busy: boolean; due: boolean }): Promise<void> {
+    entry.busy = true;
+    try {
+      while (entry.due && this.#leadership !== undefined && !this.#leadership.signal.aborted) {
+        entry.due = false;
+        const end = roundSeconds.startTimer({ namespace });
+        try {
+          await entry.crm.round(this.#leadership);
+        } catch (error) {
+          const failure = classify(error);
+          this.#log.warn(
+            { namespace, reason: failure.reason, ...(failure.class === "bug" ? { err: failure } : {}) },
+            failure.message,
+          );
+        } finally {
+          end();
+        }
+      }
+    } finally {
+      entry.busy = false;
+    }
+  }
+
+  #entry(namespace: string): { crm: ClusterCrm; busy: boolean; due: boolean } | undefined {
+    const known = this.#clusters.get(namespace);
+    if (known !== undefined) return known;
+    if (clusterOf(this.#caches.clusters.list(namespace)) === undefined) return undefined;
+    const { client, clock } = this.#options;
+    const log = this.#log.child({ namespace });
+    const crm = new ClusterCrm({
+      namespace,
+      client,
+      clock,
+      log,
+      events: this.#events,
+      objects: () => this.#objects(namespace),
+    });
+    const entry = { crm, busy: false, due: false };
+    this.#clusters.set(namespace, entry);
+    return entry;
+  }
+
+  #objects(namespace: string): ClusterObjects | undefined {
+    const caches = this.#caches;
+    if (Object.values(caches).some((each) => !each.synced) || caches.leases.lastSeenAgeMs() > STALE_MS)
+      return undefined;
+    const cluster = clusterOf(caches.clusters.list(namespace));
+    if (cluster === undefined) return undefined;
+    return {
+      cluster,
+      nodes: caches.nodes.list(namespace),
+      guests: caches.guests.list(namespace),
+      resources: caches.resources.list(namespace),
+      groups: caches.groups.list(namespace),
+      rules: caches.rules.list(namespace),
+      jobs: caches.jobs.list(namespace),
+      migrations: caches.migrations.list(namespace),
+      leases: caches.leases.list(namespace),
+    };
+  }
+}
+
+/** The oldest one counts; a second Cluster in a namespace is refused by the membership controller. */
+function clusterOf(all: readonly Cluster[]): Cluster | undefined {
+  return [...all].sort(
+    (a, b) =>
+      (a.metadata.creationTimestamp ?? "").localeCompare(b.metadata.creationTimestamp ?? "") ||
+      a.metadata.name.localeCompare(b.metadata.name),
+  )[0];
+}

@@ -1,0 +1,74 @@
+/** What the Leases of the agents say, on this controller's own clock. */
+import type { Clock } from "../../clock.ts";
+import { type Lease, leaseHolder, type WatchCache } from "../../kube/index.ts";
+import type { AgentSight } from "./node-status.ts";
+import { MEMBERSHIP_ANNOTATION, type MembershipReport, parseReport } from "./reports.ts";
+
+/** An agent renews every 2 s; after this long it is lost. */
+export const AGENT_LOST_MS = 10_000;
+/** A stream of changes that is silent for longer than this may have missed renewals. */
+const STREAM_TRUSTED_MS = 8_000;
+const CRM_HOLDER = "quorate-crm";
+const LEASE_PREFIX = "quorate-agent-";
+
+export function leaseNameOf(node: string): string {
+  return `${LEASE_PREFIX}${node}`;
+}
+
+export interface AgentReport {
+  readonly sight: AgentSight;
+  /** The CRM holds the Lease: the node was fenced. */
+  readonly fenced: boolean;
+  /** Of an agent that is alive and may speak for its node. */
+  readonly membership?: MembershipReport;
+}
+
+/**
+ * Ages of Leases. Silence counts only while this controller itself hears the API server: after an outage, or its own
+ * start, every agent has its full time again.
+ */
+export class LeaseAges {
+  readonly #cache: WatchCache<Lease>;
+  readonly #clock: Clock;
+  #listeningSinceMs: number;
+
+  constructor(cache: WatchCache<Lease>, clock: Clock) {
+    this.#cache = cache;
+    this.#clock = clock;
+    this.#listeningSinceMs = clock.elapsedMs();
+  }
+
+  /** Call often: it is how an interruption is noticed. */
+  listen(): void {
+    if (this.#cache.lastSeenAgeMs() > STREAM_TRUSTED_MS) this.#listeningSinceMs = this.#clock.elapsedMs();
+  }
+
+  read(namespace: string, node: string): AgentReport {
+    this.listen();
+    const key = `${namespace}/${leaseNameOf(node)}`;
+    const lease = this.#cache.get(key);
+    const changedAtMs = this.#cache.changedAtMs(key);
+    if (lease === undefined || changedAtMs === undefined) return { sight: { state: "NeverSeen" }, fenced: false };
+    if (leaseHolder(lease) === CRM_HOLDER) return { sight: { state: "Fenced" }, fenced: true };
+    const silentMs = this.#clock.elapsedMs() - Math.max(changedAtMs, this.#listeningSinceMs);
+    if (silentMs >= AGENT_LOST_MS) {
+      // To the ten seconds, or the message would be written anew at every look.
+      const forSeconds = Math.floor(silentMs / 10_000) * 10;
+      return { sight: { state: "Silent", forSeconds: Math.min(forSeconds, 60) }, fenced: false };
+    }
+    const membership = parseReport(lease.metadata.annotations?.[MEMBERSHIP_ANNOTATION]);
+    return { sight: { state: "Alive" }, fenced: false, ...(membership === undefined ? {} : { membership }) };
+  }
+}
+
+/** What of a Lease matters beyond that it was renewed: a renewal that says the same need not wake anyone. */
+export function leaseContent(lease: Lease | undefined): string {
+  return lease === undefined
+    ? ""
+    : JSON.stringify([leaseHolder(lease) === CRM_HOLDER, lease.metadata.annotations?.[MEMBERSHIP_ANNOTATION]]);
+}
+
+/** The node whose agent renews the Lease of this name. */
+export function nodeOfLease(name: string): string | undefined {
+  return name.startsWith(LEASE_PREFIX) ? name.slice(LEASE_PREFIX.length) : undefined;
+}

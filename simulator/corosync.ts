@@ -1,0 +1,112 @@
+/**
+ * Membership as the hosts' corosyncs see it: after a loss every host of a partition knows within T, after a gain within a second. Until
+ * then each believes in its last membership; a frozen one believes in it until it wakes, and T longer.
+ */
+import type { EventQueue } from "./event-queue.ts";
+
+const JOIN_MILLISECONDS = 1000;
+
+export interface Membership {
+  readonly quorate: boolean;
+  readonly members: readonly string[];
+  readonly ringId: string;
+  readonly qdeviceVotes: number;
+}
+
+interface Member {
+  running: boolean;
+  frozen: boolean;
+  /** Hosts with the same cell reach each other; each alone when it is cut. */
+  cell: string;
+  membership: Membership;
+}
+
+export class Corosync {
+  readonly #queue: EventQueue;
+  readonly #votes: ReadonlyMap<string, number>;
+  readonly #t: number;
+  readonly #qdevice: boolean;
+  readonly #hosts = new Map<string, Member>();
+  readonly #changed: (host: string) => void;
+  #rings = 0;
+  /** Expected votes by an operator's override; undefined: by the configuration. */
+  override: number | undefined;
+
+  /** @param t milliseconds until a loss is known. @param changed a host has a new membership. */
+  constructor(queue: EventQueue, votes: ReadonlyMap<string, number>, t: number, qdevice: boolean, changed: (host: string) => void) {
+    this.#queue = queue;
+    this.#votes = votes;
+    this.#t = t;
+    this.#qdevice = qdevice;
+    this.#changed = changed;
+    for (const name of votes.keys()) this.#hosts.set(name, { running: false, frozen: false, cell: "all", membership: NONE });
+  }
+
+  membership(host: string): Membership {
+    return this.#hosts.get(host)?.membership ?? NONE;
+  }
+
+  /** The host's corosync runs, is reachable in `cell`, or is frozen, from now on. */
+  set(host: string, change: { running?: boolean; frozen?: boolean; cell?: string }): void {
+    const member = this.#hosts.get(host);
+    if (!member) return;
+    const started = change.running === true && !member.running;
+    Object.assign(member, change);
+    if (change.running === false) member.membership = NONE;
+    if (started) member.membership = NONE;
+    this.#settle();
+  }
+
+  setOverride(expected: number | undefined): void {
+    this.override = expected;
+    for (const name of this.#hosts.keys()) this.#form(name);
+  }
+
+  /** Every host whose membership is not what it reaches learns it after its delay. */
+  #settle(): void {
+    for (const [name, member] of this.#hosts) {
+      if (!member.running || member.frozen) continue;
+      const reached = this.#reached(name);
+      const lost = member.membership.members.some((other) => !reached.includes(other));
+      if (!lost && reached.length === member.membership.members.length) continue;
+      this.#queue.after(lost ? this.#t : JOIN_MILLISECONDS, () => this.#form(name));
+    }
+  }
+
+  #form(name: string): void {
+    const member = this.#hosts.get(name);
+    if (!member?.running || member.frozen) return;
+    const members = this.#reached(name);
+    const qdeviceVotes = this.#qdevice && this.#qdeviceFavours(members) ? 1 : 0;
+    const votes = members.reduce((sum, other) => sum + (this.#votes.get(other) ?? 0), 0) + qdeviceVotes;
+    const expected = this.override ?? [...this.#votes.values()].reduce((sum, value) => sum + value, 0) + (this.#qdevice ? 1 : 0);
+    const quorate = votes * 2 > expected;
+    const same = member.membership.members.join() === members.join() && member.membership.quorate === quorate;
+    if (same) return;
+    const shared = members.map((other) => this.#hosts.get(other)?.membership).find((other) => other?.members.join() === members.join() && other.quorate === quorate);
+    this.#rings += shared ? 0 : 1;
+    member.membership = { quorate, members, ringId: shared?.ringId ?? `${members[0]}.${this.#rings.toString(16)}`, qdeviceVotes };
+    this.#changed(name);
+  }
+
+  #reached(name: string): string[] {
+    const cell = this.#hosts.get(name)?.cell;
+    return [...this.#hosts]
+      .filter(([other, member]) => member.running && !member.frozen && (other === name || (member.cell === cell && cell !== "cut")))
+      .map(([other]) => other)
+      .sort();
+  }
+
+  /** Fifty-fifty: the larger partition, or the one with the first name, if it reaches the device (which a cut host does not). */
+  #qdeviceFavours(members: readonly string[]): boolean {
+    const partitions = new Map<string, string[]>();
+    for (const [name, member] of this.#hosts) {
+      if (!member.running || member.frozen || member.cell === "cut") continue;
+      partitions.set(member.cell, [...(partitions.get(member.cell) ?? []), name].sort());
+    }
+    const best = [...partitions.values()].sort((a, b) => b.length - a.length || ((a[0] ?? "") < (b[0] ?? "") ? -1 : 1))[0];
+    return best?.join() === members.join();
+  }
+}
+
+const NONE: Membership = { quorate: false, members: [], ringId: "", qdeviceVotes: 0 };

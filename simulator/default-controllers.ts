@@ -1,0 +1,261 @@
+/**
+ * The CRM of the event-driven world: a Deployment outside the hosts with one leader. The shell around `crmStep` and the fence gate; a
+ * new leader starts with empty observations and the records in the objects.
+ */
+import { crmStep, type CrmEffect, type CrmState, type CrmView, currentMembership, DEFAULT_CRM_PARAMETERS, type FenceObservations, fenceGate, type GateParameters, initialCrmState, type LeaseSample, type NodeView, observeLeases } from "../controllers/ha/index.ts";
+import type { DefaultWorldParts } from "./default-host.ts";
+
+const STEP = 500;
+/** Without any change the services are looked at this often. */
+const RESYNC = 5000;
+
+export interface ControllersParts extends DefaultWorldParts {
+  readonly nodes: readonly string[];
+  readonly votes: ReadonlyMap<string, number>;
+  readonly qdeviceVotes: number;
+  /** Changes with whatever the CRM looks at. */
+  readonly version: { count: number };
+  powerOffByDevice(node: string): void;
+}
+
+export class Controllers {
+  readonly #parts: ControllersParts;
+  readonly #gate: GateParameters;
+  /** What the leader has in memory; the objects have what it wrote. */
+  #state: CrmState | undefined;
+  #leaderships = 0;
+  #life = 0;
+  #observations: FenceObservations = {};
+  #clockOffset = 0;
+  #lastFull = Number.NEGATIVE_INFINITY;
+  #lastSeen = "";
+  #stepSoon = false;
+  leads = false;
+  apiReachable = true;
+  /** Die right after applying an effect of this type. */
+  crashAfter: CrmEffect["type"] | undefined;
+  readonly hardware = new Map<string, { works: boolean; only: boolean; confirmed: boolean; asked: boolean }>();
+
+  constructor(parts: ControllersParts) {
+    this.#parts = parts;
+    const { fenceDelay, leaseDuration, reportFreshness } = parts.timings;
+    this.#gate = { fenceDelay: fenceDelay.milliseconds, leaseDuration: leaseDuration.milliseconds, reportFreshness: reportFreshness.milliseconds };
+  }
+
+  /** A replica becomes leader now. */
+  lead(): void {
+    const { objects, queue } = this.#parts;
+    this.#leaderships += 1;
+    this.#life += 1;
+    this.leads = true;
+    this.#observations = {};
+    this.#lastFull = Number.NEGATIVE_INFINITY;
+    this.#clockOffset = this.#leaderships * 1000; // each leader has a clock of its own
+    const old = objects.crm;
+    const nodes = Object.fromEntries(Object.entries(old?.nodes ?? {}).map(([name, record]) => [name, record.state]));
+    this.#state = initialCrmState(withoutVolatile(old?.services ?? {}), nodes, this.#now(), old?.disarm);
+    this.#event("role.state", { from: "standby", to: "leader" });
+    const life = this.#life;
+    const loop = (): void => {
+      if (life !== this.#life) return;
+      this.step();
+      queue.after(STEP, loop);
+    };
+    queue.after(STEP, loop);
+  }
+
+  /** The leader dies; another one leads after `delay` milliseconds. */
+  crash(delay: number): void {
+    if (!this.leads) return;
+    this.leads = false;
+    this.#life += 1;
+    this.#event("role.killed", {});
+    this.#parts.queue.after(delay, () => this.lead());
+  }
+
+  nudge(): void {
+    if (this.#stepSoon) return;
+    this.#stepSoon = true;
+    const life = this.#life;
+    this.#parts.queue.after(50, () => {
+      this.#stepSoon = false;
+      if (life === this.#life) this.step();
+    });
+  }
+
+  step(): void {
+    if (!this.leads || !this.apiReachable) return;
+    const { objects, recorder, queue } = this.#parts;
+    this.#observations = observeLeases(this.#observations, this.#samples(), this.#parts.nodes, this.#now(), this.#gate);
+    const requests = objects.requests;
+    let view = this.#view(false, requests);
+    if (!view.quorate || !this.#due(view)) return;
+    objects.requests = [];
+    let result = crmStep(this.#state ?? initialCrmState({}, {}, this.#now()), view, this.#now(), DEFAULT_CRM_PARAMETERS);
+    for (let i = 0; i < 20; i += 1) {
+      recorder.addStepEvents(queue.now / 1000, "coordinator", undefined, result.events);
+      const took = this.#applyAll(result.effects);
+      if (took === "crashed") return;
+      this.#state = result.state;
+      if (result.effects.length > 0) this.#parts.touched();
+      if (!took) break;
+      view = this.#view(true, []);
+      result = crmStep(result.state, view, this.#now(), DEFAULT_CRM_PARAMETERS);
+    }
+    this.#lastFull = queue.now;
+  }
+
+  /** Nothing changed and nothing is pending: the services would stay as they are. */
+  #due(view: CrmView): boolean {
+    const { queue, version, objects } = this.#parts;
+    const seen = `${version.count} ${Object.entries(view.nodes).map(([name, node]) => `${name}${node.member}${node.agentAlive}${node.fence.proven}`).join()}`;
+    const pending = objects.requests.length > 0 || queue.now - this.#lastFull >= RESYNC;
+    if (seen === this.#lastSeen && !pending) return false;
+    this.#lastSeen = seen;
+    return true;
+  }
+
+  #applyAll(effects: readonly CrmEffect[]): boolean | "crashed" {
+    let took = false;
+    for (const effect of effects) {
+      if (this.#apply(effect)) took = true;
+      if (this.crashAfter === effect.type) {
+        this.crashAfter = undefined;
+        this.crash(5000);
+        return "crashed";
+      }
+    }
+    return took;
+  }
+
+  #apply(effect: CrmEffect): boolean {
+    const { objects } = this.#parts;
+    switch (effect.type) {
+      case "takeLease": {
+        const lease = objects.lease(effect.node);
+        Object.assign(lease, { holder: "crm", epoch: lease.epoch + 1 });
+        this.#event("lease.taken", { lease: "agent", node: effect.node, cause: "fence", why: effect.why });
+        return true;
+      }
+      case "releaseLease":
+        if (objects.lease(effect.node).holder === "crm") objects.lease(effect.node).holder = "none";
+        return false;
+      case "setNodeOwner":
+        objects.change(effect.service, { node: effect.node });
+        return false;
+      case "removeLock":
+        objects.unlock(effect.service);
+        return false;
+      case "setService":
+        objects.writeService(effect.service, effect.record);
+        return false;
+      case "dropService":
+        objects.writeService(effect.service, undefined);
+        return false;
+      case "setNode":
+        objects.writeNode(effect.node, effect.record);
+        return false;
+      case "setDisarm":
+        objects.writeDisarm(effect.disarm);
+        return false;
+      case "fenceHardware":
+        this.#fenceByDevice(effect.node);
+        return false;
+      default:
+        return false;
+    }
+  }
+
+  #fenceByDevice(node: string): void {
+    const device = this.hardware.get(node);
+    if (!device || device.asked) return;
+    device.asked = true;
+    this.#parts.queue.after(3000, () => {
+      if (device.works) {
+        this.#parts.powerOffByDevice(node);
+        device.confirmed = true;
+      }
+      this.#event(device.works ? "fence.device.confirmed" : "fence.device.failed", { subject: node });
+      this.#parts.queue.after(10_000, () => {
+        device.asked = false;
+      });
+      this.nudge();
+    });
+  }
+
+  #samples(): LeaseSample[] {
+    const { objects, nodes } = this.#parts;
+    return nodes.map((node) => {
+      const lease = objects.lease(node);
+      const report = objects.reports.get(node);
+      return { node, token: `${lease.holder}/${lease.boot}/${lease.epoch}/${lease.renewedAt}`, holder: lease.holder, ...(report ? { report } : {}) };
+    });
+  }
+
+  #view(sameRound: boolean, requests: CrmView["requests"]): CrmView {
+    const { objects, guests, nodes } = this.#parts;
+    const membership = currentMembership(this.#observations, this.#now(), this.#gate);
+    const services: Record<string, CrmView["services"][string]> = {};
+    for (const [id, service] of objects.services) services[id] = objects.serviceView(id, service, guests);
+    return {
+      incarnation: `leader-${this.#leaderships}`,
+      quorate: membership.quorate,
+      sameRound,
+      nodes: Object.fromEntries(nodes.map((name) => [name, this.#nodeView(name, membership.members.has(name), membership.alive.has(name))])),
+      services,
+      groups: objects.scenario.groups,
+      rules: objects.rules(),
+      policy: objects.policy(),
+      requests,
+    };
+  }
+
+  #nodeView(name: string, member: boolean, agentAlive: boolean): NodeView {
+    const { objects, guests, corosync, votes, qdeviceVotes } = this.#parts;
+    const node = objects.scenario.nodes[name];
+    const device = this.hardware.get(name);
+    const fence = fenceGate(
+      {
+        observations: this.#observations,
+        node: name,
+        votes: Object.fromEntries(votes),
+        qdeviceVotes,
+        quorumOverride: corosync.override !== undefined,
+        fencing: device === undefined ? "Watchdog" : device.only ? "Hardware" : "Both",
+        ...(device?.confirmed === true ? { hardwareConfirmed: { device: "power" } } : {}),
+      },
+      this.#now(),
+      this.#gate,
+    );
+    return {
+      member,
+      agentAlive: agentAlive && objects.lease(name).holder === "agent",
+      agentMode: objects.agent(name).mode ?? "Idle",
+      maintenance: objects.maintenance.has(name),
+      lease: objects.lease(name).holder,
+      fence,
+      hardwareFencing: device !== undefined,
+      capacity: { cpu: node?.cpus ?? 24, memory: node?.memory ?? 0 },
+      measured: objects.measuredOn(name, guests),
+    };
+  }
+
+  #now(): number {
+    return this.#parts.queue.now + this.#clockOffset;
+  }
+
+  #event(kind: string, data: Readonly<Record<string, unknown>>): void {
+    const eventClass = kind.startsWith("fence.device") ? "env" : "role";
+    this.#parts.recorder.add(this.#parts.queue.now / 1000, { actor: "coordinator", class: eventClass, kind, ...data });
+  }
+}
+
+/** What a restart loses. */
+function withoutVolatile(services: CrmState["services"]): CrmState["services"] {
+  return Object.fromEntries(
+    Object.entries(services).map(([id, record]) => {
+      const { queued: _queued, processed: _processed, moveBackoff: _moveBackoff, ...kept } = record;
+      return [id, kept];
+    }),
+  );
+}

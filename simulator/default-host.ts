@@ -1,0 +1,326 @@
+/**
+ * A host of the event-driven world: its watchdog, its keeper, and its agent (the shell around `lrmStep`). The keeper pets by the proof
+ * of quorum alone; the agent can die, freeze or lose the API without touching it.
+ */
+import { DEFAULT_LRM_PARAMETERS, initialLrmState, type LrmEffect, type LrmServiceView, type LrmState, type LrmView, type LrmWork, lrmStep, type ShutdownKind } from "../agent/ha/index.ts";
+import type { MembershipReport, ServiceResult, Timings } from "../controllers/ha/index.ts";
+import type { Corosync } from "./corosync.ts";
+import type { EventQueue } from "./event-queue.ts";
+import type { Guests } from "./guests.ts";
+import type { Recorder } from "./recorder.ts";
+import { lrmService } from "./reference-host.ts";
+import type { SharedObjects } from "./shared-objects.ts";
+
+const STEP = 1000;
+const START = 1000;
+const STOP = 1000;
+const MOVE = 3000;
+/** A hung start is given up after this. */
+const START_TIMEOUT = 60_000;
+const PARAMETERS = { ...DEFAULT_LRM_PARAMETERS, maxMoves: 4 };
+
+export interface DefaultWorldParts {
+  readonly queue: EventQueue;
+  readonly objects: SharedObjects;
+  readonly guests: Guests;
+  readonly recorder: Recorder;
+  readonly corosync: Corosync;
+  readonly timings: Timings;
+  /** The objects changed: others may want to look at once. */
+  touched(node?: string): void;
+  hostReset(host: DefaultHost, cause: string): void;
+  hostDown(host: DefaultHost): void;
+  guestStarted(id: string, node: string): void;
+}
+
+export class DefaultHost {
+  readonly name: string;
+  readonly #parts: DefaultWorldParts;
+  readonly #phase: number;
+  power = false;
+  boot = 0;
+  /** What its wall clock is wrong by, milliseconds; nothing may depend on it. */
+  wallOffset = 0;
+  frozen = false;
+  apiReachable = true;
+  agent: LrmState | undefined;
+  agentFrozen = false;
+  shutdown: ShutdownKind | undefined;
+  readonly watchdog = { armed: false, expiring: false, broken: false, deadline: undefined as number | undefined };
+  keeper: "runs" | "dead" | "frozen" = "runs";
+  #work: Record<string, LrmWork> = {};
+  #renewedAt = Number.NEGATIVE_INFINITY;
+  #reported = "";
+  #life = 0;
+  #stepPlanned = false;
+
+  constructor(name: string, index: number, parts: DefaultWorldParts) {
+    this.name = name;
+    this.#parts = parts;
+    this.#phase = (index * 137) % STEP;
+  }
+
+  powerOn(): void {
+    this.power = true;
+    this.frozen = false;
+    this.boot += 1;
+    this.shutdown = undefined;
+    this.keeper = "runs";
+    this.startAgent();
+  }
+
+  /** Everything of this boot is gone, guests included. */
+  powerOff(): void {
+    this.power = false;
+    this.frozen = false;
+    this.agent = undefined;
+    this.#life += 1;
+    this.watchdog.armed = false;
+    this.watchdog.expiring = false;
+    this.watchdog.deadline = undefined;
+    this.#parts.guests.lose(this.name);
+  }
+
+  startAgent(): void {
+    const results = Object.fromEntries(this.#parts.objects.agent(this.name).results);
+    this.agent = initialLrmState(results);
+    this.agentFrozen = false;
+    this.#work = {};
+    this.#renewedAt = Number.NEGATIVE_INFINITY;
+    this.#life += 1;
+    const life = this.#life;
+    const loop = (): void => {
+      if (life !== this.#life || !this.agent) return;
+      this.step();
+      this.#parts.queue.after(STEP, loop);
+    };
+    this.#parts.queue.after(this.#phase, loop);
+  }
+
+  killAgent(): void {
+    this.agent = undefined;
+    this.#life += 1;
+  }
+
+  /** Look at the objects soon: something of this node changed. */
+  nudge(): void {
+    if (this.#stepPlanned || !this.agent) return;
+    this.#stepPlanned = true;
+    const life = this.#life;
+    this.#parts.queue.after(50, () => {
+      this.#stepPlanned = false;
+      if (life === this.#life) this.step();
+    });
+  }
+
+  /** The watchdog is fed as long as the keeper runs and corosync proves quorum; else it fires, unless that returns in time. */
+  checkWatchdog(): void {
+    const { queue, corosync, timings } = this.#parts;
+    if (!this.power || !this.watchdog.armed) return;
+    const fed = this.keeper === "runs" && !this.frozen && !this.watchdog.expiring && corosync.membership(this.name).quorate;
+    if (fed) {
+      this.watchdog.deadline = undefined;
+      return;
+    }
+    if (this.watchdog.deadline !== undefined) return;
+    const lastPet = this.watchdog.expiring || this.frozen || this.keeper !== "runs" ? queue.now : queue.now + timings.quorumProofAge.milliseconds;
+    const deadline = lastPet + timings.watchdog.milliseconds;
+    this.watchdog.deadline = deadline;
+    queue.at(deadline, () => {
+      if (this.watchdog.deadline === deadline && !this.watchdog.broken) this.#parts.hostReset(this, "watchdog");
+    });
+  }
+
+  report(): MembershipReport {
+    const { quorate, members, ringId, qdeviceVotes } = this.#parts.corosync.membership(this.name);
+    return { quorate, members, ringId, qdeviceVotes };
+  }
+
+  step(): void {
+    if (!this.agent || !this.power || this.frozen || this.agentFrozen) return;
+    let sameRound = false;
+    for (let i = 0; i < 50; i += 1) {
+      const before = this.agent;
+      const result = lrmStep(before, this.#view(sameRound), this.#parts.queue.now, PARAMETERS);
+      this.agent = result.state;
+      this.#parts.recorder.addStepEvents(this.#parts.queue.now / 1000, "agent", this.name, result.events);
+      let again = false;
+      for (const effect of result.effects) if (this.#apply(effect)) again = true;
+      if (this.agent.exited) {
+        this.killAgent();
+        this.#parts.hostDown(this);
+        return;
+      }
+      if (!again) return;
+      sameRound = true;
+    }
+  }
+
+  #apply(effect: LrmEffect): boolean {
+    const { objects, queue } = this.#parts;
+    const lease = objects.lease(this.name);
+    switch (effect.type) {
+      case "acquireLease":
+        if (!this.apiReachable || (lease.holder !== "none" && !(lease.holder === "agent" && lease.boot !== this.boot))) return false;
+        Object.assign(lease, { holder: "agent", boot: this.boot, epoch: lease.epoch + 1, renewedAt: queue.now + this.wallOffset });
+        this.#writeReport();
+        this.#event("role", "lease.taken", { lease: "agent", node: this.name });
+        return true;
+      case "renewLease":
+        this.#renew();
+        return false;
+      case "releaseLease":
+        if (!this.apiReachable) return false;
+        lease.holder = "none";
+        this.#parts.touched();
+        return false;
+      case "armWatchdog":
+        if (this.keeper !== "runs") return false;
+        this.watchdog.armed = true;
+        this.#event("role", "watchdog.armed", {});
+        this.checkWatchdog();
+        return true;
+      case "disarmWatchdog":
+        if (this.keeper === "runs") {
+          this.watchdog.armed = false;
+          this.watchdog.deadline = undefined;
+        }
+        return false;
+      case "expireWatchdog":
+        this.watchdog.expiring = true;
+        this.watchdog.deadline = undefined;
+        this.#event("role", "watchdog.expires", { why: effect.why });
+        this.checkWatchdog();
+        return false;
+      case "setMode":
+        if (this.apiReachable) objects.agent(this.name).mode = effect.mode;
+        this.#parts.touched();
+        return false;
+      case "report":
+        this.#report(effect.service, { uid: effect.uid, outcome: effect.outcome });
+        return false;
+      case "forgetWork":
+        delete this.#work[effect.service];
+        return false;
+      case "start":
+        this.#begin(effect.service, { uid: effect.uid, action: "start" }, START, () => this.#start(effect.service));
+        return false;
+      case "stop":
+        this.#begin(effect.service, { uid: effect.uid, action: "stop" }, STOP, () => this.#parts.guests.stop(effect.service, this.name));
+        return false;
+      case "move":
+        this.#move(effect);
+        return false;
+      case "exit":
+        return false;
+    }
+  }
+
+  /** A result must reach the objects: it is written again until it does. */
+  #report(service: string, result: ServiceResult): void {
+    const life = this.#life;
+    const write = (): void => {
+      if (life !== this.#life) return;
+      if (!this.apiReachable || this.frozen) {
+        this.#parts.queue.after(STEP, write);
+        return;
+      }
+      this.#parts.objects.agent(this.name).results.set(service, result);
+      this.#parts.touched();
+    };
+    write();
+  }
+
+  #renew(): void {
+    const { queue, objects, timings } = this.#parts;
+    const report = JSON.stringify(this.report());
+    const due = queue.now - this.#renewedAt >= timings.leaseRenewal.milliseconds - 50;
+    if (!this.apiReachable || (!due && report === this.#reported)) return;
+    objects.lease(this.name).renewedAt = queue.now + this.wallOffset;
+    this.#writeReport();
+  }
+
+  #writeReport(): void {
+    this.#renewedAt = this.#parts.queue.now;
+    const report = this.report();
+    const changed = JSON.stringify(report) !== this.#reported;
+    this.#reported = JSON.stringify(report);
+    this.#parts.objects.reports.set(this.name, report);
+    if (changed) this.#parts.touched();
+  }
+
+  #begin(service: string, work: LrmWork, duration: number, end: () => boolean | "hangs"): void {
+    this.#work[service] = work;
+    const life = this.#life;
+    const finish = (ok: boolean): void => {
+      if (life !== this.#life || !this.power) return;
+      if (this.frozen) {
+        this.#parts.queue.after(STEP, () => finish(ok));
+        return;
+      }
+      this.#work[service] = { ...work, outcome: ok ? "Ok" : "Failed" };
+      this.nudge();
+    };
+    this.#parts.queue.after(duration, () => {
+      if (life !== this.#life || !this.power || this.frozen) return;
+      const ended = end();
+      if (ended === "hangs") this.#parts.queue.after(START_TIMEOUT, () => finish(false));
+      else finish(ended);
+    });
+  }
+
+  #start(service: string): boolean | "hangs" {
+    const started = this.#parts.guests.start(service, this.name);
+    if (started === true) this.#parts.guestStarted(service, this.name);
+    return started;
+  }
+
+  #move(effect: Extract<LrmEffect, { type: "move" }>): void {
+    const { guests } = this.#parts;
+    const id = effect.service;
+    this.#begin(id, { uid: effect.uid, action: "move", mode: effect.mode }, MOVE, () => {
+      if (!this.#parts.corosync.membership(this.name).members.includes(effect.target) || !guests.move(id, this.name)) return false;
+      const ran = guests.runsOn(id, this.name);
+      if (effect.mode === "restart" && !guests.stop(id, this.name)) return false;
+      guests.setRunning(id, this.name, false);
+      if (effect.mode === "live" && ran) {
+        guests.setRunning(id, effect.target, true);
+        this.#parts.guestStarted(id, effect.target);
+      }
+      return true;
+    });
+  }
+
+  #view(sameRound: boolean): LrmView {
+    const { objects, guests, corosync } = this.#parts;
+    const lease = objects.lease(this.name);
+    const services: Record<string, LrmServiceView> = {};
+    const crm = objects.crm;
+    for (const id of objects.servicesOf(this.name)) {
+      const record = crm?.services[id];
+      if (record) services[id] = lrmService(id, record, objects, guests, this.name);
+    }
+    const strays = [...guests.runningOn(this.name)].filter((id) => services[id] === undefined && crm?.services[id] !== undefined && this.#work[id] === undefined);
+    const reportedMode = objects.agent(this.name).mode;
+    const holder = lease.holder === "agent" ? (lease.boot === this.boot ? "self" : "none") : lease.holder;
+    return {
+      node: this.name,
+      quorate: corosync.membership(this.name).quorate,
+      storeReadable: this.apiReachable,
+      lease: { holder, epoch: lease.epoch },
+      watchdog: { armed: this.watchdog.armed && this.keeper === "runs", expiring: this.watchdog.expiring },
+      services,
+      strays,
+      work: { ...this.#work },
+      disarmed: crm?.disarm?.agreed === true,
+      maintenance: objects.maintenance.has(this.name),
+      ...(this.shutdown === undefined ? {} : { shutdown: { kind: this.shutdown, policy: objects.scenario.policy.onShutdown } }),
+      ...(reportedMode === undefined ? {} : { reportedMode }),
+      sameRound,
+    };
+  }
+
+  #event(eventClass: string, kind: string, data: Readonly<Record<string, unknown>>): void {
+    this.#parts.recorder.add(this.#parts.queue.now / 1000, { actor: "agent", at: this.name, class: eventClass, kind, ...data });
+  }
+}
