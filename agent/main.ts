@@ -39,8 +39,14 @@ export async function main(args: string[]): Promise<void> {
   const node = values["node-name"];
   const { mode } = values;
   const port = Number(values["metrics-port"]);
-  if (!/^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/.test(node) || (mode !== "DaemonSet" && mode !== "SystemdUnit") || !Number.isInteger(port)) {
-    process.stderr.write(`quorate agent: --node-name must be the name of a ClusterNode, --mode DaemonSet or SystemdUnit\n\n${USAGE}`);
+  if (
+    !/^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/.test(node) ||
+    (mode !== "DaemonSet" && mode !== "SystemdUnit") ||
+    !Number.isInteger(port)
+  ) {
+    process.stderr.write(
+      `quorate agent: --node-name must be the name of a ClusterNode, --mode DaemonSet or SystemdUnit\n\n${USAGE}`,
+    );
     process.exitCode = 64;
     return;
   }
@@ -49,7 +55,13 @@ export async function main(args: string[]): Promise<void> {
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => stop.abort());
   const host = mode === "DaemonSet" ? podHost() : localHost();
   const client = KubeClient.fromKubeconfig(values.kubeconfig);
-  const mine = new WatchCache({ client, type: CLUSTER_NODES, fieldSelector: `metadata.name=${node}`, name: "agent-self", log });
+  const mine = new WatchCache({
+    client,
+    type: CLUSTER_NODES,
+    fieldSelector: `metadata.name=${node}`,
+    name: "agent-self",
+    log,
+  });
 
   let agent: NodeAgent | undefined;
   const health = await serveHealth({
@@ -72,7 +84,17 @@ export async function main(args: string[]): Promise<void> {
     }
     const serving = new AbortController();
     const namespace = self.metadata.namespace ?? "";
-    agent = new NodeAgent({ node, namespace, mode, host, client, clock: systemClock, log, release: release(), accelerator: await accelerator(host) });
+    agent = new NodeAgent({
+      node,
+      namespace,
+      mode,
+      host,
+      client,
+      clock: systemClock,
+      log,
+      release: release(),
+      accelerator: await accelerator(host),
+    });
     const watch = setInterval(() => {
       // The object is gone, so this host is of no cluster any more, or of another one.
       if (mine.synced && mine.get(`${namespace}/${node}`) === undefined) serving.abort();
@@ -91,8 +113,14 @@ export async function main(args: string[]): Promise<void> {
 
 /** A host is of one cluster. Of two objects with its name, the older one counts and the other is told to no one but the log. */
 function chooseCluster(nodes: readonly ClusterNode[], log: Logger): ClusterNode | undefined {
-  const [first, ...others] = [...nodes].sort((a, b) => (a.metadata.creationTimestamp ?? "").localeCompare(b.metadata.creationTimestamp ?? ""));
-  if (others.length > 0) log.error({ namespaces: others.map((each) => each.metadata.namespace) }, "this host has a ClusterNode in more than one namespace; only the oldest is served, delete the others");
+  const [first, ...others] = [...nodes].sort((a, b) =>
+    (a.metadata.creationTimestamp ?? "").localeCompare(b.metadata.creationTimestamp ?? ""),
+  );
+  if (others.length > 0)
+    log.error(
+      { namespaces: others.map((each) => each.metadata.namespace) },
+      "this host has a ClusterNode in more than one namespace; only the oldest is served, delete the others",
+    );
   return first;
 }
 
@@ -100,7 +128,11 @@ function chooseCluster(nodes: readonly ClusterNode[], log: Logger): ClusterNode 
 function release(): KeeperRelease {
   const script = process.argv[1] ?? "";
   if (basename(script) !== "quorate.mjs") {
-    throw new QuorateError("environment", "NotInstalled", "the agent runs from its installed program (/opt/quorate), which it copies to the host for the keeper; this is a checkout: build the image first");
+    throw new QuorateError(
+      "environment",
+      "NotInstalled",
+      "the agent runs from its installed program (/opt/quorate), which it copies to the host for the keeper; this is a checkout: build the image first",
+    );
   }
   const folder = dirname(dirname(script));
   const { version } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8")) as { version: string };
@@ -115,7 +147,11 @@ async function accelerator(host: Host): Promise<"Auto" | "KVM" | "TCG"> {
   try {
     const wanted = (JSON.parse(text.toString()) as { qemu?: { accelerator?: unknown } }).qemu?.accelerator ?? "Auto";
     if (wanted === "Auto" || wanted === "KVM" || wanted === "TCG") return wanted;
-    throw new QuorateError("user", "InvalidConfig", `qemu.accelerator is ${JSON.stringify(wanted)}; it must be Auto, KVM or TCG`);
+    throw new QuorateError(
+      "user",
+      "InvalidConfig",
+      `qemu.accelerator is ${JSON.stringify(wanted)}; it must be Auto, KVM or TCG`,
+    );
   } catch (error) {
     throw new QuorateError("user", "InvalidConfig", `/etc/quorate/agent.json: ${classify(error).message}`);
   }

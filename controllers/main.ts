@@ -34,7 +34,14 @@ export async function main(args: string[]): Promise<void> {
   const clock = systemClock;
   const client = KubeClient.fromKubeconfig(values.kubeconfig);
   const instance = process.env["POD_NAME"] ?? hostname();
-  const election = new LeaderElection({ client, namespace, name: "quorate-controllers", identity: instance, clock, log });
+  const election = new LeaderElection({
+    client,
+    namespace,
+    name: "quorate-controllers",
+    identity: instance,
+    clock,
+    log,
+  });
   const events = new EventRecorder({ client, controller: "quorate.dev/controllers", instance, clock, log });
   const crm = new Crm({ client, clock, log, instance });
 
@@ -59,9 +66,17 @@ export async function main(args: string[]): Promise<void> {
         startMembership({ client, events, clock, log }),
         startReplication({ client, events, clock, log }),
       ]);
-      const leadership = { identity: instance, incarnation: `${epoch}`, mayAct: () => election.isLeading(), signal: term };
+      const leadership = {
+        identity: instance,
+        incarnation: `${epoch}`,
+        mayAct: () => election.isLeading(),
+        signal: term,
+      };
       try {
-        await Promise.all([crm.lead(leadership), runCertificates({ client, clock, log, releaseNamespace: namespace }, term)]);
+        await Promise.all([
+          crm.lead(leadership),
+          runCertificates({ client, clock, log, releaseNamespace: namespace }, term),
+        ]);
       } finally {
         log.info({ epoch }, "leading no more");
         await Promise.all([membership.stop(), replication.stop()]);

@@ -8,8 +8,5 @@ import { hostBehind } from "./local-host.ts";
  * @param pid another process whose namespaces are the host; for tests
  */
 export function podHost(pid = 1): Host {
-  return hostBehind(
-    ["nsenter", "-t", String(pid), "-m", "-u", "-n", "-i", "--"],
-    `/proc/${pid}/root`,
-  );
+  return hostBehind(["nsenter", "-t", String(pid), "-m", "-u", "-n", "-i", "--"], `/proc/${pid}/root`);
 }

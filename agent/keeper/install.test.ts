@@ -132,9 +132,9 @@ describe("the keeper is installed", () => {
 
   test("a changed setting restarts it", async () => {
     await installKeeper(host, options("1.0"));
-    assert.equal(await installKeeper(host, options("1.0", { timeoutSeconds: 8 })), true);
+    assert.equal(await installKeeper(host, options("1.0", { corosyncTimeoutMilliseconds: 1000 })), true);
     assert.equal(host.restarts(), 1);
-    assert.match(await unit(), /^WatchdogSec=4000ms$/m);
+    assert.match(await unit(), /^WatchdogSec=2500ms$/m);
   });
 
   test("nothing is touched while an armed keeper is without proof, or lets the host reset", async () => {

@@ -47,18 +47,18 @@ export async function installKeeper(
   { release, config, clock = systemClock }: InstallKeeperOptions,
 ): Promise<boolean> {
   const configText = `${JSON.stringify(config, null, 2)}\n`;
-  const { device, timeoutSeconds } = checkConfig(configText);
+  const checked = checkConfig(configText);
   if (!/^[A-Za-z0-9][A-Za-z0-9._+-]*$/.test(release.version))
     throw new QuorateError("bug", "InvalidRelease", `version ${JSON.stringify(release.version)} is no folder name`);
-  if (!device.startsWith("/dev/"))
+  if (!checked.device.startsWith("/dev/"))
     throw new QuorateError(
       "user",
       "InvalidWatchdog",
-      `spec.watchdog.device ${JSON.stringify(device)} is not below /dev`,
+      `spec.watchdog.device ${JSON.stringify(checked.device)} is not below /dev`,
     );
   const folder = `${VERSIONS}/${release.version}`;
   const command = [`${folder}/${release.node}`, `${folder}/${release.script}`, "keeper", "--release", release.version];
-  const unitText = keeperUnit(command, { timeoutSeconds });
+  const unitText = keeperUnit(command, checked);
 
   const before = { config: await text(host, CONFIG_PATH), unit: await text(host, UNIT_PATH) };
   const isInstalled = before.config === configText && before.unit === unitText && (await exists(host.path(folder)));
@@ -73,7 +73,7 @@ export async function installKeeper(
     await installUnit(host, UNIT_NAME, unitText);
     await startUnit(host, UNIT_NAME, { enable: true });
     if (running !== undefined) await restartUnit(host, UNIT_NAME);
-    await answers(host, release.version, running?.armed === true, timeoutSeconds, clock);
+    await answers(host, release.version, running?.armed === true, checked.timeoutSeconds, clock);
   } catch (error) {
     throw await takenBack(host, before, release.version, error);
   }

@@ -104,6 +104,7 @@ class Run {
   readonly #log: RunLog;
   readonly #signal: AbortSignal | undefined;
   readonly #clock: Clock;
+  readonly #drivers = new Map<string, StorageDriver>();
 
   constructor(request: ReplicationRequest, parts: ReplicationParts, log: RunLog, signal: AbortSignal | undefined) {
     this.#request = request;
@@ -302,8 +303,12 @@ class Run {
   }
 
   #driver(ref: VolumeRef): StorageDriver {
-    const driver = this.#parts.storage(ref.storage);
-    if (driver !== undefined) return driver;
+    // The same object for a storage throughout the run: volumes of one storage are snapshot together.
+    const driver = this.#drivers.get(ref.storage) ?? this.#parts.storage(ref.storage);
+    if (driver !== undefined) {
+      this.#drivers.set(ref.storage, driver);
+      return driver;
+    }
     throw new QuorateError(
       "environment",
       "StorageMissing",

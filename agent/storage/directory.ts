@@ -61,6 +61,7 @@ export class DirectoryStorage implements StorageDriver {
   async deactivate(): Promise<void> {}
 
   async inspect(ids: readonly VolumeId[]): Promise<VolumeState[]> {
+    await this.#requireRoot();
     return Promise.all(ids.map(async (id) => ({ id, exists: await this.#exists(id), snapshots: [] })));
   }
 

@@ -3,7 +3,7 @@ import { DirectoryStorage } from "./directory.ts";
 import type { StorageConfig, StorageDriver } from "./types.ts";
 import { ZfsStorage } from "./zfs.ts";
 
-export { isWritable } from "./disk-file.ts";
+export { fileSize, isWritable } from "./disk-file.ts";
 export {
   checkedJob,
   checkedLabel,

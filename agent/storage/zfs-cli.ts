@@ -22,8 +22,8 @@ export type Properties = ReadonlyMap<string, { readonly value: string; readonly 
 
 /** `zfs` of one host. Every failure is a QuorateError with a reason that says what to do. */
 export class ZfsCli {
+  static readonly #features = new WeakMap<Host, Promise<ZfsFeatures>>();
   readonly #host: Host;
-  #features: Promise<ZfsFeatures> | undefined;
 
   constructor(host: Host) {
     this.#host = host;
@@ -34,13 +34,16 @@ export class ZfsCli {
     await this.#run(args, CHANGE_TIMEOUT_MS);
   }
 
-  /** Asked once; an answer that is no answer (the daemon is down) is asked again the next time. */
+  /** Asked once a host; an answer that is no answer (the daemon is down) is asked again the next time. */
   features(): Promise<ZfsFeatures> {
-    this.#features ??= this.#detect().catch((error: unknown) => {
-      this.#features = undefined;
+    const known = ZfsCli.#features.get(this.#host);
+    if (known !== undefined) return known;
+    const asked = this.#detect().catch((error: unknown) => {
+      ZfsCli.#features.delete(this.#host);
       throw error;
     });
-    return this.#features;
+    ZfsCli.#features.set(this.#host, asked);
+    return asked;
   }
 
   /** The datasets at most `depth` below `dataset`, itself included, without snapshots. */

@@ -167,11 +167,14 @@ describe("the membership controller", { skip }, () => {
   it("says which node has no address on a link, and goes on without it", async () => {
     await applyAll(controlPlane, namespace, [node("n5")]);
     host(5, ["10.6.0.5/24", "192.168.1.5/24"]);
-    const object = await nodeIs("n5", "Member", "False NoAddress");
-    const message = object.status?.conditions?.find(({ type }) => type === "Member")?.message ?? "";
-    assert.match(
-      message,
-      /ClusterNode "n5", link 1: no address in 10\.6\.1\.0\/24; it has 10\.6\.0\.5, 192\.168\.1\.5/,
+    const complaint = /ClusterNode "n5", link 1: no address in 10\.6\.1\.0\/24; it has 10\.6\.0\.5, 192\.168\.1\.5/;
+    await eventually(
+      "n5 is complained of",
+      () => must(client, CLUSTER_NODES, namespace, "n5"),
+      (object) => {
+        assert.equal(condition(object, "Member"), "False NoAddress");
+        assert.match(object.status?.conditions?.find(({ type }) => type === "Member")?.message ?? "", complaint);
+      },
     );
     assert.equal((await published())?.version, 3);
     await clusterIs("False Join");

@@ -85,7 +85,7 @@ export async function main(args: string[]): Promise<void> {
   try {
     const { values, positionals } = parse(args);
     const [name, ...words] = positionals;
-    if (values.help) return console.log(USAGE);
+    if (values.help || name === "help") return console.log(USAGE);
     const command = name === undefined ? undefined : COMMANDS[name];
     if (command === undefined) {
       throw new TypeError(name === undefined ? "a command is missing" : `no command "${name}"`);
@@ -94,7 +94,7 @@ export async function main(args: string[]): Promise<void> {
   } catch (error) {
     const wrongUse = error instanceof TypeError && !(error instanceof QuorateError);
     if (!wrongUse && !(error instanceof QuorateError)) throw error;
-    process.stderr.write(`quorate lab: ${error.message}\n${wrongUse ? `\n${USAGE}` : ""}`);
+    process.stderr.write(`quorate lab: ${error.message}\n${wrongUse ? "quorate lab --help says more\n" : ""}`);
     process.exitCode = wrongUse ? 64 : 1;
   }
 }

@@ -1,6 +1,7 @@
 export type { CutOptions, LabHost } from "./host.ts";
 export { findLab, Lab, openLab } from "./lab.ts";
 export { ensureHostPackages } from "./packages.ts";
+export { whyNoLab } from "./requirements.ts";
 export { type CommandPrefix, type RunOptions, type RunResult, run } from "./run.ts";
 export { type AgentMode, listLabs } from "./state.ts";
 export { labProcesses, tearDown } from "./tear-down.ts";

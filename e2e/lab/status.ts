@@ -29,6 +29,7 @@ export async function describeLab(lab: Lab): Promise<string> {
     "",
     `/srv/shared of every host: ${layout(lab.name).shared}`,
     `export KUBECONFIG=${lab.kubeconfig}`,
+    `kubectl: ${record.kubectl}`,
   ].join("\n");
 }
 

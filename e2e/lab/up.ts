@@ -16,6 +16,7 @@ import { createNetwork } from "./network.ts";
 import { joinNode, nodesReady, startControlPlane, writeMachineKubeconfig } from "./nodes.ts";
 import { ensureHostPackages } from "./packages.ts";
 import { ensurePauseImage } from "./pause-image.ts";
+import { requireLab } from "./requirements.ts";
 import { type AgentMode, claimLab, hostNames, type LabRecord, layout, MAX_HOSTS, writeRecord } from "./state.ts";
 import { tearDown } from "./tear-down.ts";
 import { type OnReset, setOnReset, startWatchdog } from "./watchdog.ts";
@@ -35,7 +36,7 @@ export interface LabOptions {
 
 /**
  * Brings up a lab: real hosts on this machine and a control plane for them. Installs and builds what is missing first
- * (minutes, once); then it takes about 20 s for three hosts. A dead lab of that name is cleaned up before.
+ * (minutes, once); then it takes 10 to 20 s for three hosts. A dead lab of that name is cleaned up before.
  *
  * The lab outlives this process: end it with `lab.down()`.
  *
@@ -45,7 +46,7 @@ export interface LabOptions {
 export async function labUp(options: LabOptions): Promise<Lab> {
   const progress = options.progress ?? ((line) => process.stderr.write(`${line}\n`));
   const record = newRecord(options);
-  requireRoot();
+  requireLab();
   await ensureHostPackages(progress);
   const parts = await ensureParts(record, progress);
   const onWait = (holder: number) => progress(`process ${holder} works on lab "${record.name}"; waiting for it`);
@@ -71,11 +72,6 @@ function newRecord(options: LabOptions): LabRecord {
   }
   layout(name); // refuses a bad name before minutes of building
   return { name, hosts, agent, createdAt: new Date().toISOString() };
-}
-
-function requireRoot(): void {
-  if (process.getuid?.() === 0) return;
-  throw new QuorateError("user", "NotRoot", "a lab makes namespaces and mounts: run it as root");
 }
 
 async function ensureParts(record: LabRecord, progress: Progress): Promise<HostParts & { watchdog: string }> {

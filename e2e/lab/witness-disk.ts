@@ -1,4 +1,5 @@
-import { closeSync, openSync, readSync } from "node:fs";
+import { closeSync, existsSync, openSync, readSync } from "node:fs";
+import { QuorateError } from "../../errors.ts";
 
 /** What the tiny guests wrote on a disk they share; the layout is that of witness/lock.go. */
 export interface WitnessDisk {
@@ -14,9 +15,10 @@ export interface WitnessDisk {
 const SECTOR_BYTES = 512;
 const MARK_SECTOR = 8;
 
-/** Reads the witness disk of a guest from a file of this machine. */
+/** Reads the witness disk of a guest from a file of this machine. @throws QuorateError `user` when there is none. */
 export function readWitnessDisk(file: string): WitnessDisk {
   const content = Buffer.alloc((MARK_SECTOR + 1) * SECTOR_BYTES);
+  if (!existsSync(file)) throw new QuorateError("user", "NoSuchFile", `there is no file ${file}`);
   const opened = openSync(file, "r");
   try {
     readSync(opened, content, 0, content.length, 0);

@@ -16,13 +16,14 @@ import {
   tearDown,
   type WatchdogEvent,
   waitFor,
+  whyNoLab,
 } from "../lab/index.ts";
 import { cacheFolder } from "../tools/index.ts";
 import { startCorosync, untilVotes } from "./lab-corosync.ts";
 import { TinyGuest } from "./lab-tiny-guest.ts";
 
 const NAME = "test-lab";
-const skip = process.platform !== "linux" ? "a lab needs Linux" : process.getuid?.() !== 0 ? "a lab needs root" : false;
+const skip = whyNoLab() ?? false;
 
 describe("three hosts", { skip }, () => {
   let lab: Lab;
@@ -213,7 +214,10 @@ describe("three hosts", { skip }, () => {
   describe("the power switch", () => {
     test("off kills at once, and the disk is there again after on", async (t) => {
       const host = lab.host("n2");
-      await host.run("sh", ["-c", "for disk in /root /srv/tank; do echo kept | dd of=$disk/note conv=fsync; done; echo lost >/run/note"]);
+      await host.run("sh", [
+        "-c",
+        "for disk in /root /srv/tank; do echo kept | dd of=$disk/note conv=fsync; done; echo lost >/run/note",
+      ]);
       const began = systemClock.elapsedMs();
       await host.powerOff();
       const offMs = systemClock.elapsedMs() - began;

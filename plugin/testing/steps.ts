@@ -1,6 +1,5 @@
 /** For tests of what follows an object: a clock that never waits, an API that shows one moment after another. */
 import type { Clock } from "../../clock.ts";
-import type { Printer } from "../printer.ts";
 
 /** A clock on which each sleep passes at once; what it wakes is the next of a list of moments. */
 export function stepping(): Clock {
@@ -20,6 +19,7 @@ export function moments<T>(...objects: (T | undefined)[]) {
   return { get: async () => objects[Math.min(looks++, objects.length - 1)] as never };
 }
 
+/** A printer that keeps what it is given; progress is marked with a tilde. */
 export function collected() {
   const lines: string[] = [];
   return {
