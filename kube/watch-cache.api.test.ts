@@ -92,8 +92,11 @@ describe("a watch cache on a real API server", { skip: whyNoControlPlane() ?? fa
     await client.create(NAMESPACES, { metadata: { name: NAMESPACE } });
   });
   after(() => controlPlane?.stop());
-  // What a failed test left: an API server that is away, caches that look for it for ever.
-  beforeEach(() => controlPlane.startApiServer());
+  // What a failed test left: an API server that is away or frozen, caches that look for it for ever.
+  beforeEach(() => {
+    controlPlane.resumeApiServer();
+    return controlPlane.startApiServer();
+  });
   afterEach(() => Promise.all(opened.splice(0).map((cache) => cache.stop())));
 
   const opened: WatchCache<KubeObject>[] = [];

@@ -18,7 +18,7 @@ interface Ended {
 }
 
 /** The plugin as a process, against a real API server with the objects of a lab whose statuses are written as by controllers. */
-describe("kubectl quorate, against a real API server", { skip: whyNoControlPlane() ?? false, timeout: 180_000 }, () => {
+describe("kubectl quorate, against a real API server", { skip: whyNoControlPlane() ?? false, timeout: 300_000 }, () => {
   let controlPlane: ControlPlane;
   let folder: string;
 

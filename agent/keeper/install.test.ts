@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import {
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -15,7 +16,7 @@ import { dirname, join } from "node:path";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { systemClock } from "../../clock.ts";
 import { FakeHost } from "../host/index.ts";
-import { type InstallKeeperOptions, installKeeper } from "./install.ts";
+import { type InstallKeeperOptions, installKeeper, removeKeeper } from "./install.ts";
 import type { KeeperStatus } from "./protocol.ts";
 import { listen } from "./server.ts";
 import { CONFIG_PATH, SOCKET_PATH, UNIT_NAME } from "./unit.ts";
@@ -176,6 +177,19 @@ describe("the keeper is installed", () => {
     });
     assert.ok(systemClock.elapsedMs() - started < 4000, "before the watchdog fires");
     assert.match(await unit(), /versions\/1.0/);
+  });
+
+  test("it is removed when it is disarmed, not before", async () => {
+    host.status = { armed: true };
+    await installKeeper(host, options("1.0"));
+    await assert.rejects(removeKeeper(host), { reason: "KeeperArmed" });
+    assert.match(await unit(), /versions/);
+    host.status = {};
+    await host.run("systemctl", ["--no-ask-password", "restart", UNIT_NAME], { timeoutMs: 1 });
+    await removeKeeper(host);
+    assert.equal(await host.readFile(UNIT_PATH), undefined);
+    assert.equal(await host.readFile(CONFIG_PATH), undefined);
+    assert.equal(existsSync(host.path("/opt/quorate")), false);
   });
 
   test("what would reach a command or a path is checked first", async () => {

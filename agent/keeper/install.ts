@@ -1,7 +1,16 @@
 import { cp, mkdir, readdir, rename, rm, stat, symlink } from "node:fs/promises";
 import { type Clock, systemClock } from "../../clock.ts";
 import { classify, QuorateError } from "../../errors.ts";
-import { type Host, installUnit, isUnitActive, restartUnit, startUnit } from "../host/index.ts";
+import {
+  type Host,
+  installUnit,
+  isUnitActive,
+  removeUnit,
+  restartUnit,
+  startUnit,
+  stopUnit,
+  unitState,
+} from "../host/index.ts";
 import { KeeperClient } from "./client.ts";
 import { type KeeperConfig, parseConfig } from "./config.ts";
 import type { KeeperStatus } from "./protocol.ts";
@@ -80,6 +89,26 @@ export async function installKeeper(
   await pointCurrent(host, release.version);
   await removeOtherVersions(host, [release.version, versionOf(before.unit)]);
   return true;
+}
+
+/**
+ * Takes the keeper off the host. Only when it is disarmed. @throws QuorateError KeeperArmed, KeeperUnreachable: a keeper of
+ * which that is not known stays.
+ */
+export async function removeKeeper(host: Host): Promise<void> {
+  const state = await unitState(host, UNIT_NAME);
+  if (state === "unknown") return;
+  if (state !== "inactive" && (await client(host).status()).armed) {
+    throw new QuorateError(
+      "transient",
+      "KeeperArmed",
+      "the keeper stays while the watchdog is armed: its end would reset the host; disarm it first",
+    );
+  }
+  await stopUnit(host, UNIT_NAME, { disable: true });
+  await removeUnit(host, UNIT_NAME);
+  await host.removeFile(CONFIG_PATH);
+  await rm(host.path(ROOT), { recursive: true, force: true });
 }
 
 function checkConfig(configText: string): KeeperConfig {

@@ -254,14 +254,13 @@ export class Lrm {
     return { annotations: { "quorate.dev/membership": around.membership, "quorate.dev/mode": this.#mode } };
   }
 
-  /** The heartbeat. A host that is not quorate is silent, so that the others' word about it counts. */
+  /** The heartbeat. */
   async #beatIfDue(around: LrmSurroundings, signal: AbortSignal): Promise<void> {
-    if (!around.quorate) return;
     const now = this.#options.clock.elapsedMs();
     const report = `${around.membership}\n${this.#mode}`;
     if (report === this.#lastReport && now - this.#lastBeat < this.#options.renewIntervalMs) return;
     await this.#attempt("renew the node's Lease", async () => {
-      await this.#options.lease.beat(this.#beat(around), signal);
+      await this.#options.lease.beat({ ...this.#beat(around), onlyIfFree: !around.quorate }, signal);
       this.#lastBeat = now;
       this.#lastReport = report;
       return false;

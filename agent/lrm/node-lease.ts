@@ -16,6 +16,11 @@ import {
 /** What a beat tells everybody: the membership this host's corosync sees, and what the LRM is doing. */
 export interface Beat {
   readonly annotations: Record<string, string>;
+  /**
+   * Only while nobody holds the lock: a host that is not quorate is silent about a lock that it (or its earlier boot) holds, so
+   * that the others' word about it counts. A host that is yet to join has none, and may say that it is there.
+   */
+  readonly onlyIfFree?: boolean;
 }
 
 export interface NodeLeaseOptions {
@@ -85,6 +90,7 @@ export class NodeLease {
         return releaseLease(this.#options.client, created, call);
       }
       const name = leaseHolder(lease);
+      if (beat.onlyIfFree === true && name !== "") return lease;
       if (name !== "" && name !== CRM_HOLDER && name !== this.#holder && !this.#isEarlierBoot(name)) {
         throw new QuorateError(
           "user",

@@ -15,6 +15,7 @@ import type { TransferClient } from "../transfer/index.ts";
 import { leftovers, planCleanup, planVolume, type Retention, type VolumePlan } from "./planner.ts";
 import { type Progress, ProgressMeter } from "./progress.ts";
 import { RunLog } from "./run-log.ts";
+import { Source } from "./source.ts";
 
 export interface ReplicationRequest {
   readonly job: JobId;
@@ -104,7 +105,7 @@ class Run {
   readonly #log: RunLog;
   readonly #signal: AbortSignal | undefined;
   readonly #clock: Clock;
-  readonly #drivers = new Map<string, StorageDriver>();
+  readonly #source: Source;
 
   constructor(request: ReplicationRequest, parts: ReplicationParts, log: RunLog, signal: AbortSignal | undefined) {
     this.#request = request;
@@ -112,6 +113,7 @@ class Run {
     this.#log = log;
     this.#signal = signal;
     this.#clock = parts.clock ?? systemClock;
+    this.#source = new Source(request.volumes, parts.storage);
   }
 
   async execute(): Promise<ReplicationSuccess> {
@@ -149,7 +151,7 @@ class Run {
     const { job, volumes, target } = this.#request;
     if (volumes.length === 0)
       throw new QuorateError("user", "NothingToReplicate", `job ${job}: the guest has no volume to replicate`);
-    const [here, there] = await Promise.all([this.#inspectSource(), this.#parts.target.listSnapshots(job, volumes)]);
+    const [here, there] = await Promise.all([this.#source.inspect(), this.#parts.target.listSnapshots(job, volumes)]);
     const works: VolumeWork[] = [];
     const conflicts: Extract<VolumePlan, { kind: "conflict" }>[] = [];
     volumes.forEach((ref, i) => {
@@ -158,7 +160,7 @@ class Run {
         throw new QuorateError("bug", "InternalError", `no state of ${volumeName(ref)}`);
       const plan = planVolume(job, source, copy);
       if (plan.kind === "conflict") conflicts.push(plan);
-      else works.push({ ref, storage: this.#replication(ref), source, target: copy, plan });
+      else works.push({ ref, storage: this.#source.replication(ref), source, target: copy, plan });
     });
     const [first] = conflicts;
     if (first !== undefined) {
@@ -226,7 +228,7 @@ class Run {
     name: string,
   ): Promise<{ work: VolumeWork; snapshot: Snapshot; bytes: number }[]> {
     const { job, bytesPerSecond } = this.#request;
-    const now = await this.#inspectSource();
+    const now = await this.#source.inspect();
     const sent: { work: VolumeWork; snapshot: Snapshot; bytes: number }[] = [];
     for (const [i, work] of works.entries()) {
       const { ref, storage, plan } = work;
@@ -279,7 +281,7 @@ class Run {
 
   async #tidy(works: readonly VolumeWork[]): Promise<void> {
     const { job, volumes, retention = { source: 1, target: 1 } } = this.#request;
-    const [here, there] = await Promise.all([this.#inspectSource(), this.#parts.target.listSnapshots(job, volumes)]);
+    const [here, there] = await Promise.all([this.#source.inspect(), this.#parts.target.listSnapshots(job, volumes)]);
     for (const [i, { ref, storage }] of works.entries()) {
       const [source, copy] = [here[i], there[i]];
       if (source === undefined || copy === undefined) continue;
@@ -290,39 +292,5 @@ class Run {
       if (old.source.length > 0) kept.push(...(await storage.destroySnapshots(ref, job, old.source)).kept);
       if (kept.length > 0) this.#log.add(`${ref.volume}: ${kept.join(", ")} is held by somebody else and stays`);
     }
-  }
-
-  async #inspectSource(): Promise<VolumeState[]> {
-    const { volumes } = this.#request;
-    const groups = [...Map.groupBy(volumes, ({ storage }) => storage).values()];
-    const states = await Promise.all(
-      groups.map((group) => (group[0] === undefined ? [] : this.#driver(group[0]).inspect(group))),
-    );
-    const found = new Map(groups.flatMap((group, g) => group.map((ref, i) => [ref, states[g]?.[i]] as const)));
-    return volumes.map((ref) => found.get(ref) ?? { id: ref, exists: false, snapshots: [] });
-  }
-
-  #driver(ref: VolumeRef): StorageDriver {
-    // The same object for a storage throughout the run: volumes of one storage are snapshot together.
-    const driver = this.#drivers.get(ref.storage) ?? this.#parts.storage(ref.storage);
-    if (driver !== undefined) {
-      this.#drivers.set(ref.storage, driver);
-      return driver;
-    }
-    throw new QuorateError(
-      "environment",
-      "StorageMissing",
-      `storage "${ref.storage}" of volume "${ref.volume}" is not on this node`,
-    );
-  }
-
-  #replication(ref: VolumeRef): ReplicationStorage {
-    const { replication, type } = this.#driver(ref);
-    if (replication !== undefined) return replication;
-    throw new QuorateError(
-      "user",
-      "StorageNotReplicable",
-      `storage "${ref.storage}" is a ${type}, which cannot be replicated; exclude volume "${ref.volume}"`,
-    );
   }
 }

@@ -152,3 +152,12 @@ test("names that would leave no room for snapshots are refused before anything i
     );
   }
 });
+
+test("a disk on a file system that became read-only keeps its guest from starting", { skip }, async () => {
+  await sh("mkdir -p /run/local; mount -t tmpfs tmpfs /run/local");
+  const local = openStorage(zfs.host, { name: "local", type: "Directory", path: "/run/local" });
+  await local.ensureVolume(root, { sizeBytes: MIB });
+  await local.activate(root);
+  await sh("mount -o remount,ro /run/local");
+  await assert.rejects(local.activate(root), { reason: "NotWritable" });
+});

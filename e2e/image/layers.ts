@@ -30,7 +30,6 @@ const APPLETS = [
   "ls",
   "mkdir",
   "mv",
-  "nsenter",
   "ps",
   "readlink",
   "rm",

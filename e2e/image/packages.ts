@@ -11,7 +11,18 @@ export interface DebianPackage {
 }
 
 /** What Node needs to run, a shell with nsenter, authorities, and the words on where it comes from (os-release, licences). */
-const PACKAGES = ["base-files", "busybox-static", "ca-certificates", "libc6", "libgcc-s1", "libstdc++6"];
+const PACKAGES = [
+  "base-files",
+  "busybox-static",
+  "ca-certificates",
+  "libc6",
+  "libgcc-s1",
+  "libpcre2-8-0",
+  "libselinux1",
+  "libstdc++6",
+  // Its nsenter: that of busybox runs its own applet instead of the host's command of that name.
+  "util-linux",
+];
 
 /** Not needed to run: documentation but the licences, character sets of iconv, hooks of package tools. */
 const LEFT_OUT = [
@@ -25,6 +36,13 @@ const LEFT_OUT = [
   "./var",
   "./usr/share/base-files",
   "./usr/share/gcc",
+  "./usr/share/bash-completion",
+  // Of util-linux, nsenter alone: the rest would need more libraries.
+  "./usr/bin/[!n]*",
+  "./usr/bin/namei",
+  "./usr/sbin",
+  "./sbin",
+  "./bin/[!b]*",
 ];
 
 /**

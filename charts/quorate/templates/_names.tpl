@@ -48,7 +48,7 @@ app.kubernetes.io/component: {{ . }}
 
 {{/* Objects in each cluster's namespace that the parts read by name, as YAML lists. */}}
 {{- define "quorate.configMaps" -}}
-[quorate-corosync]
+[quorate-corosync, quorate-ca]
 {{- end -}}
 
 {{- define "quorate.secretsOfAgents" -}}
@@ -56,5 +56,5 @@ app.kubernetes.io/component: {{ . }}
 {{- end -}}
 
 {{- define "quorate.secretsOfControllers" -}}
-[quorate-corosync-key]
+[quorate-corosync-key, quorate-ca]
 {{- end -}}
