@@ -53,6 +53,8 @@ const TICK_MS = 1_000;
 const STATUS_MS = 2_000;
 const COROSYNC_STATUS_MS = 5_000;
 const QUORUM_FRESH_MS = 3_000;
+/** Beyond corosync's consensus time-out, until a corosync that was silent is believed again. */
+const SETTLE_MARGIN_MS = 500;
 /** A cache that hears nothing asks the server after 10 s and gives it 5: older than that, it is out of touch. */
 const STORE_FRESH_MS = 16_000;
 
@@ -375,10 +377,10 @@ export class NodeAgent {
   async #keepKeeper(): Promise<void> {
     const { host, clock, release } = this.#options;
     const cluster = this.#cluster();
-    const timings = cluster?.status?.timings;
-    const token = cluster?.status?.config?.tokenMilliseconds;
-    const proofAge = timings?.quorumProofAge?.milliseconds;
-    if (cluster !== undefined && proofAge !== undefined && timings?.membershipChange?.milliseconds !== undefined) {
+    const proofAge = cluster?.status?.timings?.quorumProofAge?.milliseconds;
+    // As corosync derived them from its configuration and the number of nodes.
+    const { tokenMilliseconds, consensusMilliseconds } = this.#corosync?.running ?? {};
+    if (cluster !== undefined && proofAge !== undefined && tokenMilliseconds !== undefined && consensusMilliseconds !== undefined) {
       try {
         const changed = await installKeeper(host, {
           release,
@@ -388,8 +390,8 @@ export class NodeAgent {
             timeoutSeconds: cluster.spec.ha.watchdogSeconds,
             proofMaxAgeMilliseconds: proofAge,
             corosyncTimeoutMilliseconds: proofAge,
-            tokenMilliseconds: token ?? cluster.spec.tokenMilliseconds,
-            settleMilliseconds: timings.membershipChange.milliseconds,
+            tokenMilliseconds,
+            settleMilliseconds: consensusMilliseconds + SETTLE_MARGIN_MS,
           },
         });
         if (changed) this.#log.info({ version: release.version }, "keeper installed");

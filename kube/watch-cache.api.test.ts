@@ -128,9 +128,16 @@ describe("a watch cache on a real API server", { skip: whyNoControlPlane() ?? fa
 
     const writers = new Writers(KubeClient.fromKubeconfig(controlPlane.kubeconfig, { log }));
     const writing = writers.run(CHANGES, 8);
+    let writersFailed: unknown;
+    writing.catch((error: unknown) => {
+      writersFailed = error;
+    });
     const heapMb: number[] = [];
     const reached = async (share: number) => {
-      await until(`${share * 100} % of the changes`, 120, () => writers.done >= CHANGES * share);
+      await until(`${share * 100} % of the changes`, 120, () => {
+        assert.equal(writersFailed, undefined);
+        return writers.done >= CHANGES * share;
+      });
       heapMb.push(heapUsedMb());
     };
     try {

@@ -26,7 +26,8 @@ export function concerns(view: ClusterView): Concern[] {
   ];
   return objects.flatMap((object) => {
     const all: readonly Condition[] = object.status?.conditions ?? [];
-    const bad = all.filter(isBad);
+    // A guest that is stopped may be so on purpose; whether it should run is for its HAResource to say.
+    const bad = all.filter((one) => isBad(one) && !(object.kind === "Guest" && one.reason === "Stopped"));
     const causes = bad.filter(({ type }) => type !== "Ready");
     const name = `${object.kind} ${object.metadata.name}`;
     return (causes.length > 0 ? causes : bad).map((condition) => ({ object: name, condition }));

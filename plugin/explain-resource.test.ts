@@ -45,7 +45,7 @@ NODES
 NAME   STATE    PRIORITY   DATA      VERDICT
 n1     Online   2          here      it is here
 n2     Online   1          41s old   possible when no node of priority 2 can take it
-n3     Online   -          none      only when no node of group first-two can take it
+n3     Online   -          none      only when no node of group first-two can take it; without a copy of its data it cannot start there
 `,
     );
   });
@@ -118,7 +118,7 @@ n3     Online   -          none      only when no node of group first-two can ta
     assert.match(text, /^near +only on n3 +no +ServiceInTwoNodeRules: web1 is in rule far too$/m);
     assert.match(text, /^- rule near is not in force: web1 is in rule far too$/m);
     assert.match(text, /^n2 .* rule apart keeps it apart from web2$/m);
-    assert.match(text, /^n3 +Online +- +none +only when no node of group first-two can take it$/m);
+    assert.match(text, /^n3 +Online +- +none +only when no node of group first-two can take it; without a copy/m);
   });
 
   it("lets a strict rule in force go before the group", () => {
@@ -133,7 +133,7 @@ n3     Online   -          none      only when no node of group first-two can ta
     ]);
     const text = why(view);
     assert.match(text, /^n2 +Online +- +41s old +rule near allows its own nodes only$/m);
-    assert.match(text, /^n3 +Online +0 +none +possible$/m);
+    assert.match(text, /^n3 +Online +0 +none +possible; without a copy of its data it cannot start there$/m);
   });
 
   it("explains what holds the whole cluster", () => {
@@ -142,7 +142,8 @@ n3     Online   -          none      only when no node of group first-two can ta
         spec: { ...spec, ha: { disarm: "Freeze" } },
         status: {
           conditions: [
-            condition("Quorate", "False", "NoMajority", "1 of 3 votes"),
+            condition("Quorate", "False", "NotQuorate", "1 of 3 votes"),
+            condition("Armed", "False", "Disarmed", "no node is guarded"),
             condition("QuorumOverridden", "True", "Overridden", "until 18:00: disk swap"),
           ],
         },
@@ -151,7 +152,10 @@ n3     Online   -          none      only when no node of group first-two can ta
     const text = why(view);
     assert.match(text, /^- the cluster is not quorate, so nothing is started or moved: 1 of 3 votes$/m);
     assert.match(text, /^- a quorum override is active, .*: until 18:00: disk swap$/m);
-    assert.match(text, /^- HA is disarmed \(Freeze\): kubectl quorate arm -n lab$/m);
+    assert.match(
+      text,
+      /^- HA is to be disarmed, Freeze \(Disarmed: no node is guarded\); to guard again: kubectl quorate arm -n lab$/m,
+    );
   });
 
   it("warns of a guest whose data is nowhere else", () => {

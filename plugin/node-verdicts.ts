@@ -34,15 +34,17 @@ export function nodeVerdicts(view: ClusterView, resource: HAResource, guest: Gue
     const { name } = node.metadata;
     const priority = preference?.priorities.get(name);
     const isHere = (resource.status?.node ?? guest?.spec.nodeName) === name;
-    const against = objection(view, resource, guest, node, preference);
-    const verdict = isHere ? here(against) : (against ?? rank(priority, best, preference));
+    const against = objection(view, resource, node, preference);
+    const data = dataOn(view, guest, name);
+    const lacks = lackOf(view, guest, name, data);
+    const verdict = isHere ? here(against) : (against ?? `${rank(priority, best, preference)}${lacks ?? ""}`);
     return {
       node: name,
       state: node.status?.state ?? "not joined",
       priority,
-      data: dataOn(view, guest, name),
+      data,
       verdict,
-      possible: against === undefined,
+      possible: against === undefined && (isHere || lacks === undefined),
     };
   });
 }
@@ -99,7 +101,6 @@ function rank(priority: number | undefined, best: number | undefined, preference
 function objection(
   view: ClusterView,
   resource: HAResource,
-  guest: Guest | undefined,
   node: ClusterNode,
   preference: Preference | undefined,
 ): string | undefined {
@@ -109,7 +110,6 @@ function objection(
     (preference?.strict === true && !preference.priorities.has(name)
       ? `${preference.from} allows its own nodes only`
       : undefined) ??
-    missingStorage(view, guest, name) ??
     apartFrom(view, resource.metadata.name, name) ??
     (resource.status?.attempts?.triedNodes?.includes(name) === true ? "it did not start here" : undefined)
   );
@@ -126,12 +126,14 @@ function unusable(node: ClusterNode): string | undefined {
   return ready?.status === "False" ? `the agent of ${name} is not ready (${ready.reason})` : undefined;
 }
 
-function missingStorage(view: ClusterView, guest: Guest | undefined, node: string): string | undefined {
+/** Why the guest would not start there although HA may choose the node. */
+function lackOf(view: ClusterView, guest: Guest | undefined, node: string, data: string): string | undefined {
   const missing = (guest?.spec.volumes ?? []).find(({ storage }) => {
     const nodes = view.cluster.spec.storages?.find(({ name }) => name === storage)?.nodes;
     return nodes !== undefined && !nodes.includes(node);
   });
-  return missing === undefined ? undefined : `${node} has no storage ${missing.storage}`;
+  if (missing !== undefined) return `; without storage ${missing.storage} it cannot start there`;
+  return data === "none" || data === "none yet" ? "; without a copy of its data it cannot start there" : undefined;
 }
 
 function apartFrom(view: ClusterView, resource: string, node: string): string | undefined {

@@ -67,9 +67,9 @@ function disarmed({ view: { cluster } }: Case): string[] {
   const { disarm } = cluster.spec.ha;
   if (disarm === undefined) return [];
   const armed = conditionOf(cluster, "Armed");
-  return [
-    `HA is disarmed (${disarm})${armed?.reason === "Disarming" ? ", or about to be" : ""}: kubectl quorate arm -n ${cluster.metadata.namespace ?? "NAMESPACE"}`,
-  ];
+  const now = armed === undefined ? "" : ` (${armed.reason}: ${armed.message})`;
+  const { namespace = "NAMESPACE" } = cluster.metadata;
+  return [`HA is to be disarmed, ${disarm}${now}; to guard again: kubectl quorate arm -n ${namespace}`];
 }
 
 function groupMissing({ view, resource }: Case): string[] {

@@ -88,8 +88,9 @@ export class Controllers {
     const { objects, recorder, queue } = this.#parts;
     this.#observations = observeLeases(this.#observations, this.#samples(), this.#parts.nodes, this.#now(), this.#gate);
     const requests = objects.requests;
+    const { quorate, nodes } = this.#nodeViews();
+    if (!quorate || !this.#due(nodes)) return;
     let view = this.#view(false, requests);
-    if (!view.quorate || !this.#due(view)) return;
     objects.requests = [];
     let result = crmStep(this.#state ?? initialCrmState({}, {}, this.#now()), view, this.#now(), DEFAULT_CRM_PARAMETERS);
     for (let i = 0; i < 20; i += 1) {
@@ -97,7 +98,6 @@ export class Controllers {
       const took = this.#applyAll(result.effects);
       if (took === "crashed") return;
       this.#state = result.state;
-      if (result.effects.length > 0) this.#parts.touched();
       if (!took) break;
       view = this.#view(true, []);
       result = crmStep(result.state, view, this.#now(), DEFAULT_CRM_PARAMETERS);
@@ -106,9 +106,9 @@ export class Controllers {
   }
 
   /** Nothing changed and nothing is pending: the services would stay as they are. */
-  #due(view: CrmView): boolean {
+  #due(nodes: CrmView["nodes"]): boolean {
     const { queue, version, objects } = this.#parts;
-    const seen = `${version.count} ${Object.entries(view.nodes).map(([name, node]) => `${name}${node.member}${node.agentAlive}${node.fence.proven}`).join()}`;
+    const seen = `${version.count} ${Object.entries(nodes).map(([name, node]) => `${name}${node.member}${node.agentAlive}${node.fence.proven}`).join()}`;
     const pending = objects.requests.length > 0 || queue.now - this.#lastFull >= RESYNC;
     if (seen === this.#lastSeen && !pending) return false;
     this.#lastSeen = seen;
@@ -148,6 +148,8 @@ export class Controllers {
         return false;
       case "setService":
         objects.writeService(effect.service, effect.record);
+        this.#parts.touched(effect.record.node);
+        if (effect.record.target !== undefined) this.#parts.touched(effect.record.target);
         return false;
       case "dropService":
         objects.writeService(effect.service, undefined);
@@ -157,6 +159,7 @@ export class Controllers {
         return false;
       case "setDisarm":
         objects.writeDisarm(effect.disarm);
+        for (const node of this.#parts.nodes) this.#parts.touched(node);
         return false;
       case "fenceHardware":
         this.#fenceByDevice(effect.node);
@@ -192,16 +195,19 @@ export class Controllers {
     });
   }
 
+  #nodeViews(): { quorate: boolean; nodes: CrmView["nodes"] } {
+    const { members, alive, quorate } = currentMembership(this.#observations, this.#now(), this.#gate);
+    return { quorate, nodes: Object.fromEntries(this.#parts.nodes.map((name) => [name, this.#nodeView(name, members.has(name), alive.has(name))])) };
+  }
+
   #view(sameRound: boolean, requests: CrmView["requests"]): CrmView {
-    const { objects, guests, nodes } = this.#parts;
-    const membership = currentMembership(this.#observations, this.#now(), this.#gate);
+    const { objects, guests } = this.#parts;
     const services: Record<string, CrmView["services"][string]> = {};
     for (const [id, service] of objects.services) services[id] = objects.serviceView(id, service, guests);
     return {
       incarnation: `leader-${this.#leaderships}`,
-      quorate: membership.quorate,
+      ...this.#nodeViews(),
       sameRound,
-      nodes: Object.fromEntries(nodes.map((name) => [name, this.#nodeView(name, membership.members.has(name), membership.alive.has(name))])),
       services,
       groups: objects.scenario.groups,
       rules: objects.rules(),

@@ -11,7 +11,7 @@ import type { Recorder } from "./recorder.ts";
 import { lrmService } from "./reference-host.ts";
 import type { SharedObjects } from "./shared-objects.ts";
 
-const STEP = 1000;
+const STEP = 2000;
 const START = 1000;
 const STOP = 1000;
 const MOVE = 3000;
@@ -26,8 +26,8 @@ export interface DefaultWorldParts {
   readonly recorder: Recorder;
   readonly corosync: Corosync;
   readonly timings: Timings;
-  /** The objects changed: others may want to look at once. */
-  touched(node?: string): void;
+  /** Objects changed: the CRM sees it in its next step. With a node: its agent looks at once; `urgent`: the CRM too. */
+  touched(node?: string, urgent?: "urgent"): void;
   hostReset(host: DefaultHost, cause: string): void;
   hostDown(host: DefaultHost): void;
   guestStarted(id: string, node: string): void;
@@ -172,7 +172,7 @@ export class DefaultHost {
       case "releaseLease":
         if (!this.apiReachable) return false;
         lease.holder = "none";
-        this.#parts.touched();
+        this.#parts.touched(undefined, "urgent");
         return false;
       case "armWatchdog":
         if (this.keeper !== "runs") return false;
@@ -246,7 +246,7 @@ export class DefaultHost {
     const changed = JSON.stringify(report) !== this.#reported;
     this.#reported = JSON.stringify(report);
     this.#parts.objects.reports.set(this.name, report);
-    if (changed) this.#parts.touched();
+    if (changed) this.#parts.touched(undefined, "urgent");
   }
 
   #begin(service: string, work: LrmWork, duration: number, end: () => boolean | "hangs"): void {

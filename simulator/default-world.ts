@@ -82,10 +82,10 @@ export class DefaultWorld implements ControllersParts {
     return host;
   }
 
-  touched(): void {
+  touched(node?: string, urgent?: "urgent"): void {
     this.version.count += 1;
-    this.controllers.nudge();
-    for (const host of this.hosts.values()) host.nudge();
+    if (urgent) this.controllers.nudge();
+    if (node !== undefined) this.hosts.get(node)?.nudge();
   }
 
   hostReset(host: DefaultHost, cause: string): void {
@@ -154,7 +154,7 @@ export class DefaultWorld implements ControllersParts {
     this.recorder.add(this.queue.now / 1000, { actor: "env", class: "input", kind: "inject", cmd: op });
     if (op.op === "service.moved-outside") for (const node of this.nodes) this.guests.setRunning(String(op["service"]), node, false);
     if (!applyToObjects(op, this.objects, this.guests)) applyFault(op, this);
-    this.touched();
+    for (const node of this.nodes) this.touched(node, "urgent");
   }
 
   #finals(): void {

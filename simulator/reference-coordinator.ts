@@ -93,7 +93,7 @@ export class ReferenceCoordinator {
     this.#incarnation = `${this.host.name}-${now}`;
     const state = objects.crm;
     const nodes = Object.fromEntries(Object.entries(state?.nodes ?? {}).map(([name, record]) => [name, record.state]));
-    objects.crm = initialCrmState(state?.services ?? {}, nodes, now * 1000, state?.disarm);
+    objects.writeState(initialCrmState(state?.services ?? {}, nodes, now * 1000, state?.disarm));
     if (state?.disarm === undefined) this.host.watchdogs.coordinator = now;
   }
 
@@ -114,7 +114,7 @@ export class ReferenceCoordinator {
     for (;;) {
       const state = objects.crm ?? initialCrmState({}, {}, now * 1000);
       const result = crmStep(state, this.#view(sameRound, requests), now * 1000, PARAMETERS);
-      objects.crm = result.state;
+      objects.writeState(result.state);
       recorder.addStepEvents(now, "coordinator", this.host.name, result.events);
       let taken = false;
       for (const effect of result.effects) if (this.#apply(effect)) taken = true;
@@ -199,7 +199,8 @@ export class ReferenceCoordinator {
   }
 
   #ownGuestsInFence(): boolean {
-    return Object.values(this.#world.objects.crm?.services ?? {}).some((record) => record.state === "Fence" && record.node === this.host.name);
+    const { objects } = this.#world;
+    return objects.servicesOf(this.host.name).some((id) => objects.crm?.services[id]?.state === "Fence" && objects.crm.services[id]?.node === this.host.name);
   }
 
   #setRole(role: "waiting" | "standby" | "leader" | "lost"): void {

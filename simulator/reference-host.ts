@@ -166,8 +166,9 @@ export class ReferenceHost {
     const lease = objects.lease(this.name);
     const expired = this.#world.now * 1000 - lease.renewedAt > LEASE_SECONDS * 1000;
     const services: Record<string, LrmServiceView> = {};
-    for (const [id, record] of Object.entries(objects.crm?.services ?? {})) {
-      if (record.node === this.name || record.target === this.name) services[id] = lrmService(id, record, objects, guests, this.name);
+    for (const id of objects.servicesOf(this.name)) {
+      const record = objects.crm?.services[id];
+      if (record) services[id] = lrmService(id, record, objects, guests, this.name);
     }
     const reportedMode = objects.agent(this.name).mode;
     return {

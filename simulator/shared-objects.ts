@@ -59,7 +59,7 @@ export class SharedObjects {
   writeService(id: string, record: ServiceRecord | undefined): void {
     const services = this.#stored().services as Record<string, ServiceRecord>;
     const old = services[id];
-    for (const node of [old?.node, old?.target]) if (node !== undefined) this.#byNode.get(node)?.delete(id);
+    for (const node of old ? [old.node, old.target] : []) if (node !== undefined) this.#byNode.get(node)?.delete(id);
     if (record === undefined) {
       delete services[id];
       return;
@@ -84,6 +84,21 @@ export class SharedObjects {
   /** Services whose status names the node as node or target. */
   servicesOf(node: string): readonly string[] {
     return [...(this.#byNode.get(node) ?? [])];
+  }
+
+  /** The whole CRM state at once, as the round-based world writes it. */
+  writeState(state: CrmState): void {
+    this.crm = state;
+    this.#byNode.clear();
+    for (const id in state.services) {
+      const record = state.services[id];
+      if (!record) continue;
+      for (const node of record.target === undefined || record.target === record.node ? [record.node] : [record.node, record.target]) {
+        const ids = this.#byNode.get(node);
+        if (ids) ids.add(id);
+        else this.#byNode.set(node, new Set([id]));
+      }
+    }
   }
 
   #stored(): CrmState {

@@ -1,5 +1,5 @@
 import { QuorateError } from "../../errors.ts";
-import { imageFile, invalid, runtimeFolder } from "./names.ts";
+import { guestId, imageFile, invalid, runtimeFolder } from "./names.ts";
 import { QemuDriver, type QemuOptions } from "./qemu.ts";
 import { ServiceDriver } from "./service.ts";
 import type { GuestDefinition, GuestDriver, GuestKey, GuestStatus, StopOptions } from "./types.ts";
@@ -9,7 +9,7 @@ const TIMEOUT_MS = 15_000;
 
 export type GuestsOptions = QemuOptions;
 
-/** All guests of this host, whatever they are. Each is handed to the driver of its kind. */
+/** All guests of this host, whatever runs them. Each is handed to the driver of its kind. */
 export class Guests implements GuestDriver {
   readonly #options: GuestsOptions;
   readonly #units: HostUnits;
@@ -51,33 +51,40 @@ export class Guests implements GuestDriver {
   async provision(guest: GuestDefinition): Promise<void> {
     for (const [i, ref] of guest.volumes.entries()) {
       const storage = this.#options.storage(ref.storage);
-      if (storage === undefined)
+      if (storage === undefined) {
         throw new QuorateError(
           "environment",
           "StorageMissing",
           `storage "${ref.storage}" of guest "${guest.name}" is not on this node`,
         );
-      const image = i === 0 && guest.machine?.image !== undefined ? await this.#image(guest.machine.image) : undefined;
+      }
+      const wanted = i === 0 ? guest.machine?.image : undefined;
+      const image = wanted === undefined ? undefined : await this.#image(wanted);
       await storage.ensureVolume(ref, { sizeBytes: ref.sizeBytes, ...(image === undefined ? {} : { image }) });
     }
   }
 
-  /** Lets guests go on that an agent had paused for a snapshot when it died. Returns their names. */
+  /**
+   * Lets machines go on that an agent had paused for a snapshot when it died: the first thing an agent does. Returns
+   * their names. One that does not answer keeps none of the others waiting, and is tried at the next call.
+   */
   async resumeForgotten(): Promise<string[]> {
-    return this.#qemu.resumeForgotten(await this.listRunning());
+    const resumed: string[] = [];
+    for (const key of await this.listRunning()) {
+      const done = await this.#qemu.resumeForgotten(key).catch(() => false);
+      if (done) resumed.push(guestId(key));
+    }
+    return resumed;
   }
 
   /** Cuts consoles' logs that have grown over the size. They lie in memory. */
   async trimConsoleLogs(maxBytes: number): Promise<void> {
+    const { host } = this.#options;
     for (const key of await this.listRunning()) {
       const log = `${runtimeFolder(key)}/console.log`;
-      const { stdout } = await this.#options.host.run("stat", ["-c", "%s", "--", log], {
-        timeoutMs: TIMEOUT_MS,
-        exitCodes: [0, 1],
-      });
+      const { stdout } = await host.run("stat", ["-c", "%s", "--", log], { timeoutMs: TIMEOUT_MS, exitCodes: [0, 1] });
       // QEMU appends, so what it writes next begins at the new end.
-      if (Number(stdout) > maxBytes)
-        await this.#options.host.run("truncate", ["-s", "0", "--", log], { timeoutMs: TIMEOUT_MS });
+      if (Number(stdout) > maxBytes) await host.run("truncate", ["-s", "0", "--", log], { timeoutMs: TIMEOUT_MS });
     }
   }
 

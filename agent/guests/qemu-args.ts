@@ -1,5 +1,5 @@
 import { guestId, imageFile, invalid, macAddressOf, tapName } from "./names.ts";
-import type { GuestDefinition } from "./types.ts";
+import type { GuestDefinition, MachineDefinition } from "./types.ts";
 
 /** A disk as QEMU is to open it. */
 export interface Disk {
@@ -80,7 +80,7 @@ function diskArguments({ volume, path, direct }: Disk, index: number): string[] 
   ];
 }
 
-function kernelArguments({ kernel, initrd, commandLine }: NonNullable<GuestDefinition["machine"]>): string[] {
+function kernelArguments({ kernel, initrd, commandLine }: MachineDefinition): string[] {
   if (kernel === undefined) {
     if (initrd !== undefined || commandLine !== undefined)
       throw invalid("initrd and commandLine have an effect with a kernel only");

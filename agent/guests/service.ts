@@ -16,26 +16,30 @@ export class ServiceDriver implements GuestDriver {
   }
 
   async state(guest: GuestDefinition): Promise<GuestStatus> {
-    const unit = unitName(guest);
+    const unit = checkedUnit(guest);
     try {
-      const { active, loaded, result } = await this.#units.status(unit);
+      const { active, loaded, result, mainPid, startedAt } = await this.#units.status(unit);
       if (!loaded) return { state: "Stopped", message: `unit ${unit} is not on this host` };
       if (active === "failed") return { state: "Stopped", message: `${unit} ended: ${result}` };
       const states = {
-        active: "Running",
         inactive: "Stopped",
         activating: "Starting",
         deactivating: "Stopping",
         other: "Unknown",
       } as const;
-      return { state: states[active] };
+      if (active !== "active") return { state: states[active] };
+      return {
+        state: "Running",
+        ...(mainPid > 0 ? { pid: mainPid } : {}),
+        ...(startedAt === undefined ? {} : { startedAt }),
+      };
     } catch (error) {
       return { state: "Unknown", message: classify(error).message };
     }
   }
 
   async start(guest: GuestDefinition): Promise<void> {
-    const unit = unitName(guest);
+    const unit = checkedUnit(guest);
     if (!(await this.#units.status(unit)).loaded) {
       throw new QuorateError(
         "environment",
@@ -49,7 +53,7 @@ export class ServiceDriver implements GuestDriver {
   }
 
   async stop(guest: GuestDefinition, { timeoutSeconds }: StopOptions): Promise<void> {
-    const unit = unitName(guest);
+    const unit = checkedUnit(guest);
     const gone = async () => ["inactive", "failed"].includes((await this.#units.status(unit)).active);
     if (timeoutSeconds > 0) await this.#units.change("stop", unit, timeoutSeconds * 1000).catch(() => {});
     if (await gone()) return;
@@ -68,7 +72,7 @@ export class ServiceDriver implements GuestDriver {
   }
 }
 
-function unitName({ service, name }: GuestDefinition): string {
+function checkedUnit({ service, name }: GuestDefinition): string {
   const unit = service?.unit ?? "";
   if (/^[A-Za-z0-9_][A-Za-z0-9:_.@\\-]{0,240}\.service$/.test(unit)) return unit;
   throw invalid(`guest "${name}": ${JSON.stringify(unit)} is no name of a service; expected e.g. web.service`);

@@ -9,6 +9,7 @@ export interface GuestKey {
 export interface NetworkDefinition {
   readonly name: string;
   readonly bridge: string;
+  /** Derived from cluster, vmid and name when absent, so that it stays the same. */
   readonly macAddress?: string;
 }
 
@@ -40,6 +41,9 @@ export type GuestState = "Running" | "Paused" | "Starting" | "Stopping" | "Stopp
 
 export interface GuestStatus {
   readonly state: GuestState;
+  readonly pid?: number;
+  /** RFC 3339, whole seconds. */
+  readonly startedAt?: string;
   /** Why it is so, where that is not plain: how it ended, what did not answer. */
   readonly message?: string;
 }
@@ -55,12 +59,12 @@ export interface GuestDriver {
   state(guest: GuestDefinition): Promise<GuestStatus>;
 
   /**
-   * Resolves when the guest runs; one that runs already is left alone. Only for the node that owns it, with its lock held.
-   * Errors: `DataMissing`, `NotWritable`, `StorageMissing`, `ImageMissing`, `InvalidDefinition`, `StartFailed`.
+   * Resolves when the guest runs; one that runs already is left alone. Only for the node that owns it, holding its lock.
+   * Errors: `DataMissing`, `NotWritable`, `StorageMissing`, `ImageMissing`, `InvalidDefinition`, `Locked`, `StartFailed`.
    */
   start(guest: GuestDefinition, signal?: AbortSignal): Promise<void>;
 
-  /** Resolves only when the guest is certainly gone. Errors: `StopFailed`. */
+  /** Resolves only when the guest is certainly gone. Errors: `StopFailed`, `UnitUnknown`. */
   stop(guest: GuestDefinition, options: StopOptions): Promise<void>;
 
   /** Keeps the guest from writing until the returned function is called; nothing to do for one that does not run. */

@@ -4,15 +4,18 @@ import { guestOfUnit } from "./names.ts";
 import type { GuestKey } from "./types.ts";
 
 const TIMEOUT_MS = 30_000;
+const KNOWN = ["active", "inactive", "failed", "activating", "deactivating"] as const;
 
 /** What systemd says of a unit. */
 export interface UnitStatus {
-  readonly active: "active" | "inactive" | "failed" | "activating" | "deactivating" | "other";
+  readonly active: (typeof KNOWN)[number] | "other";
   /** False when systemd has no such unit. */
   readonly loaded: boolean;
   readonly mainPid: number;
   /** How it ended: `exit-code 1`, `signal 9`. */
   readonly result: string;
+  /** When it became active; RFC 3339, whole seconds. */
+  readonly startedAt?: string;
 }
 
 export interface TransientUnit {
@@ -33,21 +36,20 @@ export class HostUnits {
   }
 
   async status(unit: string): Promise<UnitStatus> {
-    const properties = "LoadState,ActiveState,MainPID,Result,ExecMainStatus";
-    const { stdout } = await this.#systemctl("show", `--property=${properties}`, "--", unit);
-    const value = new Map(
-      stdout.split("\n").map((line) => [line.slice(0, line.indexOf("=")), line.slice(line.indexOf("=") + 1)]),
-    );
-    const active = value.get("ActiveState");
-    if (active === undefined) throw unknown(unit, new Error("systemctl show did not tell its ActiveState"));
-    return {
-      active:
-        (["active", "inactive", "failed", "activating", "deactivating"] as const).find((known) => known === active) ??
-        "other",
-      loaded: value.get("LoadState") !== "not-found",
-      mainPid: Number(value.get("MainPID") ?? 0),
-      result: `${value.get("Result")} ${value.get("ExecMainStatus")}`,
-    };
+    const [status] = await this.statuses([unit]);
+    if (status === undefined) throw unknown(unit, new Error("systemctl show said nothing of it"));
+    return status;
+  }
+
+  /** In the order of the names, by one command. */
+  async statuses(units: readonly string[]): Promise<UnitStatus[]> {
+    if (units.length === 0) return [];
+    const properties = "Id,LoadState,ActiveState,MainPID,Result,ExecMainStatus,ActiveEnterTimestamp";
+    const { stdout } = await this.#systemctl("show", "--timestamp=unix", `--property=${properties}`, "--", ...units);
+    const blocks = stdout.trim().split(/\n\s*\n/);
+    if (blocks.length !== units.length)
+      throw unknown(units.join(", "), new Error(`systemctl show told of ${blocks.length} units`));
+    return blocks.map((block, i) => parseStatus(block, units[i] ?? ""));
   }
 
   /** Starts a unit that systemd, and not this process, is the parent of. */
@@ -84,17 +86,10 @@ export class HostUnits {
     });
   }
 
-  /** Guests that have a process on this host, or may have one. */
-  async guests(): Promise<GuestKey[]> {
-    const { stdout } = await this.#systemctl(
-      "list-units",
-      "--all",
-      "--plain",
-      "--full",
-      "--no-legend",
-      "--",
-      "quorate-guest-*.service",
-    );
+  /** Units of guests of this namespace, or of all, that are not known to have ended. */
+  async guests(namespace?: string): Promise<GuestKey[]> {
+    const pattern = namespace === undefined ? "quorate-guest-*.service" : `quorate-guest-${namespace}.*.service`;
+    const { stdout } = await this.#systemctl("list-units", "--all", "--plain", "--full", "--no-legend", "--", pattern);
     return stdout.split("\n").flatMap((line) => {
       const [unit = "", , active = ""] = line.trim().split(/\s+/);
       return active === "inactive" || active === "failed" ? [] : (guestOfUnit(unit) ?? []);
@@ -106,6 +101,23 @@ export class HostUnits {
       throw unknown(args.at(-1) ?? "", error);
     });
   }
+}
+
+function parseStatus(block: string, unit: string): UnitStatus {
+  const value = new Map(
+    block.split("\n").map((line) => [line.slice(0, line.indexOf("=")), line.slice(line.indexOf("=") + 1)]),
+  );
+  const active = value.get("ActiveState");
+  if (active === undefined || value.get("Id") !== unit)
+    throw unknown(unit, new Error("systemctl show did not tell its state"));
+  const since = /^@([0-9]+)/.exec(value.get("ActiveEnterTimestamp") ?? "")?.[1];
+  return {
+    active: KNOWN.find((known) => known === active) ?? "other",
+    loaded: value.get("LoadState") !== "not-found",
+    mainPid: Number(value.get("MainPID") ?? 0),
+    result: `${value.get("Result")} ${value.get("ExecMainStatus")}`,
+    ...(since === undefined ? {} : { startedAt: new Date(Number(since) * 1000).toISOString().replace(".000Z", "Z") }),
+  };
 }
 
 function unknown(unit: string, cause: unknown): QuorateError {

@@ -45,6 +45,7 @@ export function requestShutdown(state: LrmState, view: LrmView, now: Millisecond
 /** What ended for services that have left is forgotten. */
 function stillHere(turn: Turn): LrmState["done"] {
   const { services } = turn.view;
+  if (Object.keys(turn.state.done).every((id) => services[id] !== undefined)) return turn.state.done;
   return Object.fromEntries(Object.entries(turn.state.done).filter(([id]) => services[id] !== undefined));
 }
 

@@ -129,14 +129,10 @@ function sample(node: string, leases: readonly Lease[], names: ReadonlyMap<numbe
   const lease = leases.find((each) => each.metadata.name === nodeLeaseName(node));
   if (lease === undefined) return undefined;
   const token = `${leaseHolder(lease)} ${lease.spec?.renewTime ?? ""} ${leaseEpoch(lease)}`;
-  // While the CRM holds it, the annotation still is what the fenced host said last: it counts again when an agent renews it.
   const report = parseReport(lease.metadata.annotations?.[MEMBERSHIP_ANNOTATION], names);
-  return {
-    node,
-    token,
-    released: leaseHolder(lease) === "",
-    ...(report === undefined || (leaseHolder(lease) === CRM_HOLDER && !report.quorate) ? {} : { report }),
-  };
+  const name = leaseHolder(lease);
+  const holder = name === CRM_HOLDER ? "crm" : name === "" ? "none" : "agent";
+  return { node, token, holder, ...(report === undefined ? {} : { report }) };
 }
 
 /** What an agent said of its corosync's membership; undefined for anything else. Members that no object names are left out. */

@@ -9,7 +9,7 @@ import { servicesSuspended, updateDisarm } from "./disarm.ts";
 import { fenceNodes, forgetNodes, releaseLeases, updateNodes } from "./nodes.ts";
 import { rebalance } from "./rebalance.ts";
 import { Round } from "./round.ts";
-import { compileRules } from "./rules.ts";
+import { compileRules, type RuleSet } from "./rules.ts";
 import { stepService } from "./services.ts";
 import type { CrmParameters, CrmState, CrmStepResult, CrmView, Milliseconds, NodeRecord, ServiceRecord } from "./types.ts";
 
@@ -46,7 +46,7 @@ export function initialCrmState(
 const PASSES = 16;
 
 export function crmStep(state: CrmState, view: CrmView, now: Milliseconds, parameters: CrmParameters): CrmStepResult {
-  const rules = compileRules(view.rules, Object.keys(view.nodes).length, view.groups, groupsOf(view));
+  const rules = rulesOf(view);
   const round = new Round(state, view, rules.compiled, parameters, now);
   if (!view.quorate) return { state, effects: [], events: [], droppedRules: rules.dropped, idle: false };
 
@@ -103,8 +103,25 @@ function stepOne(round: Round, id: string): void {
   }
 }
 
+/** Rules change rarely and steps are many: the last result for a list of rules is kept, as long as all it depends on is the same. */
+const compiled = new WeakMap<CrmView["rules"], { key: string; groups: CrmView["groups"]; rules: RuleSet }>();
+
+function rulesOf(view: CrmView): RuleSet {
+  const groups = groupsOf(view);
+  const nodes = Object.keys(view.nodes).length;
+  const key = `${nodes} ${[...groups].join()}`;
+  const known = compiled.get(view.rules);
+  if (known?.key === key && known.groups === view.groups) return known.rules;
+  const rules = compileRules(view.rules, nodes, view.groups, groups);
+  compiled.set(view.rules, { key, groups: view.groups, rules });
+  return rules;
+}
+
 function groupsOf(view: CrmView): Map<string, string> {
   const groups = new Map<string, string>();
-  for (const [id, service] of Object.entries(view.services)) if (service.group !== undefined) groups.set(id, service.group);
+  for (const id in view.services) {
+    const group = view.services[id]?.group;
+    if (group !== undefined) groups.set(id, group);
+  }
   return groups;
 }

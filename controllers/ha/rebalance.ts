@@ -14,8 +14,9 @@ interface Move {
   readonly service: string;
   readonly source: string;
   readonly target: string;
-  readonly after: readonly Load[];
   readonly imbalance: number;
+  /** Of the situation after it; for the ranking by TOPSIS only. */
+  readonly criteria: readonly number[];
 }
 
 const MOVING = new Set<ServiceState>(["Migrate", "Relocate", "RequestStartBalance", "Fence", "Recovery"]);
@@ -31,7 +32,7 @@ export function rebalance(round: Round): void {
   }
   round.imbalancedRounds += 1;
   if (round.imbalancedRounds < autoRebalance.holdRounds) return;
-  const best = bestMove(allowedMoves(round), autoRebalance.method);
+  const best = bestMove(allowedMoves(round, autoRebalance.method), autoRebalance.method);
   if (!best || !(before - best.imbalance >= autoRebalance.margin * before)) return;
   round.imbalancedRounds = 0;
   const mode = round.view.services[best.service]?.canMoveLive === false ? "restart" : "live";
@@ -41,7 +42,7 @@ export function rebalance(round: Round): void {
 
 function bestMove(moves: readonly Move[], method: AutoRebalance["method"]): Move | undefined {
   if (method === "bruteforce") return moves.reduce<Move | undefined>((best, move) => (best && best.imbalance <= move.imbalance ? best : move), undefined);
-  const scores = topsis(moves.map((move) => criteria(move.after)), WEIGHTS);
+  const scores = topsis(moves.map((move) => move.criteria), WEIGHTS);
   let best: number | undefined;
   moves.forEach((_, i) => {
     if (best === undefined || (scores[i] ?? 0) > (scores[best] ?? 0)) best = i;
@@ -50,26 +51,31 @@ function bestMove(moves: readonly Move[], method: AutoRebalance["method"]): Move
 }
 
 /** In the order service, source, target, so that the first of equal ones wins. */
-function allowedMoves(round: Round): Move[] {
+function allowedMoves(round: Round, method: AutoRebalance["method"]): Move[] {
   const names = [...round.usage.nodes.keys()];
-  const loads = names.map((name) => round.usage.nodes.get(name)).filter((node) => node !== undefined);
-  const now = loads.map((node) => relative(node, node.capacity));
+  const nodes = [...round.usage.nodes.values()];
+  const loads = nodes.map((node) => relative(node, node.capacity));
   const moves: Move[] = [];
   for (const id of round.serviceIds()) {
     const source = round.services.get(id)?.node;
     const unit = unitOf(round, id);
-    if (source === undefined || unit === undefined || !round.usage.nodes.has(source)) continue;
-    const size = unitSize(round, unit, source);
+    const from = names.indexOf(source ?? "");
+    const sourceNode = nodes[from];
+    const before = loads[from];
+    if (source === undefined || unit === undefined || !sourceNode || !before) continue;
+    const left = unitSize(round, unit, source);
+    loads[from] = relative({ cpu: sourceNode.cpu - left.cpu, memory: sourceNode.memory - left.memory }, sourceNode.capacity);
     for (const target of targetsOf(round, unit, source)) {
-      const after = now.map((load, i) => {
-        const node = loads[i];
-        if (!node || (names[i] !== source && names[i] !== target)) return load;
-        const sign = names[i] === source ? -1 : 1;
-        const moved = names[i] === source ? size : unitSize(round, unit, target);
-        return relative({ cpu: node.cpu + sign * moved.cpu, memory: node.memory + sign * moved.memory }, node.capacity);
-      });
-      moves.push({ service: id, source, target, after, imbalance: imbalance(after) });
+      const to = names.indexOf(target);
+      const targetNode = nodes[to];
+      const targetBefore = loads[to];
+      if (!targetNode || !targetBefore) continue;
+      const added = unitSize(round, unit, target);
+      loads[to] = relative({ cpu: targetNode.cpu + added.cpu, memory: targetNode.memory + added.memory }, targetNode.capacity);
+      moves.push({ service: id, source, target, imbalance: imbalance(loads), criteria: method === "topsis" ? criteria(loads) : [] });
+      loads[to] = targetBefore;
     }
+    loads[from] = before;
   }
   return moves;
 }
@@ -103,12 +109,15 @@ function unitSize(round: Round, unit: readonly string[], node: string): Load {
 
 /** Coefficient of variation of the nodes' loads; 0 for fewer than two nodes or no load. Truncated, so that equal sums compare equal. */
 export function imbalance(loads: readonly Load[]): number {
-  if (loads.length < 2) return 0;
-  const means = loads.map((load) => (load.cpu + load.memory) / 2);
-  const mean = means.reduce((sum, value) => sum + value, 0) / means.length;
+  const count = loads.length;
+  if (count < 2) return 0;
+  let sum = 0;
+  for (const load of loads) sum += (load.cpu + load.memory) / 2;
+  const mean = sum / count;
   if (mean <= 0) return 0;
-  const variance = means.reduce((sum, value) => sum + (value - mean) ** 2, 0) / means.length;
-  return truncate(Math.sqrt(variance) / mean);
+  let squares = 0;
+  for (const load of loads) squares += ((load.cpu + load.memory) / 2 - mean) ** 2;
+  return truncate(Math.sqrt(squares / count) / mean);
 }
 
 function truncate(value: number): number {

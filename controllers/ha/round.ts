@@ -37,6 +37,7 @@ export class Round {
   readonly events: HaEvent[] = [];
   readonly #before: CrmState;
   #commandCount: number;
+  #ids: readonly string[] | undefined;
 
   constructor(state: CrmState, view: CrmView, rules: CompiledRules, parameters: CrmParameters, now: Milliseconds) {
     this.now = now;
@@ -57,8 +58,9 @@ export class Round {
   }
 
   /** Ids in plain string order, in which all services are handled. */
-  serviceIds(): string[] {
-    return [...this.services.keys()].sort();
+  serviceIds(): readonly string[] {
+    this.#ids ??= [...this.services.keys()].sort();
+    return this.#ids;
   }
 
   /** After nodes and services are known: counts what runs where. */
@@ -90,11 +92,13 @@ export class Round {
   adopt(id: string, record: Omit<ServiceRecord, "command" | "since" | "triedNodes" | "relocations">): void {
     const adopted: ServiceRecord = { ...record, since: this.now, triedNodes: [], relocations: 0, command: this.#command(record.state, record.target) };
     this.services.set(id, adopted);
+    this.#ids = undefined;
     this.usage.count(id, adopted, 1);
   }
 
   drop(id: string, reason: "deleted" | "ignored"): void {
     this.services.delete(id);
+    this.#ids = undefined;
     this.effects.push({ type: "dropService", service: id, reason });
     this.event("service.drop", "service", id, { reason });
   }

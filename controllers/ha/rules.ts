@@ -56,7 +56,7 @@ export function compileRules(
 
   const sets = mergeTogether(kept.filter(isTogether));
   const apart = kept.filter(isApart);
-  const implied = sets.flatMap((set) => impliedApart(set, apart));
+  const implied = impliedApart(sets, apart);
   const merged: Rule[] = sets.map((set) => ({ id: setId(set), kind: "keep-together", services: set.services }));
   const effective = [
     ...sorted.filter((rule) => rule.disabled === true || (!gone.has(rule.id) && rule.kind !== "keep-together")),
@@ -102,11 +102,12 @@ function atLeastTwoServices(rules: readonly ServiceRule[]): DroppedRule[] {
 }
 
 function notBoth(sets: readonly TogetherSet[], apart: readonly ServiceRule[]): DroppedRule[] {
+  const setOf = new Map(sets.flatMap((set) => set.services.map((service) => [service, set] as const)));
   const dropped: DroppedRule[] = [];
-  for (const set of sets) {
-    const members = new Set(set.services);
-    for (const rule of apart) {
-      if (rule.services.filter((service) => members.has(service)).length < 2) continue;
+  for (const rule of apart) {
+    const hit = rule.services.map((service) => setOf.get(service)).filter((set) => set !== undefined);
+    for (const set of new Set(hit)) {
+      if (hit.filter((other) => other === set).length < 2) continue;
       dropped.push(drop(rule, "contradicts-keep-together"));
       for (const together of set.rules) dropped.push(drop(together, "contradicts-keep-apart"));
     }
@@ -181,19 +182,21 @@ function mergeTogether(rules: readonly ServiceRule[]): TogetherSet[] {
 }
 
 /** What must be apart from one member is apart from the whole set. */
-function impliedApart(set: TogetherSet, apart: readonly ServiceRule[]): ServiceRule[] {
-  const members = new Set(set.services);
+function impliedApart(sets: readonly TogetherSet[], apart: readonly ServiceRule[]): ServiceRule[] {
   const explicit = new Set(apart.flatMap((rule) => pairsOf(rule.services)));
+  const setOf = new Map(sets.flatMap((set) => set.services.map((service) => [service, set] as const)));
   const implied = new Map<string, ServiceRule>();
   for (const rule of apart) {
-    const inside = rule.services.filter((service) => members.has(service));
-    if (inside.length !== 1) continue;
-    for (const member of set.services) {
-      for (const other of rule.services) {
-        if (members.has(other) || explicit.has(pair(member, other))) continue;
-        const services = [member, other].sort(compare);
-        const id = `_implicit-negative-${setId(set)}-${services.join("-")}`;
-        implied.set(id, { id, kind: "keep-apart", services });
+    for (const inside of rule.services) {
+      const set = setOf.get(inside);
+      if (!set || rule.services.some((other) => other !== inside && setOf.get(other) === set)) continue;
+      for (const member of set.services) {
+        for (const other of rule.services) {
+          if (other === inside || explicit.has(pair(member, other))) continue;
+          const services = [member, other].sort(compare);
+          const id = `_implicit-negative-${setId(set)}-${services.join("-")}`;
+          implied.set(id, { id, kind: "keep-apart", services });
+        }
       }
     }
   }

@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import { type Clock, systemClock } from "../../clock.ts";
 import { CLUSTER_NODES, type ClusterNode, type KubeObject, type ResourceType } from "../../crds/index.ts";
 import { type ControlPlane, startControlPlane } from "../../e2e/controlplane/index.ts";
+import { classify } from "../../errors.ts";
 import { CONFIG_MAPS, createLease, type KubeClient, LEASES, renewLease } from "../../kube/index.ts";
 import { leaseNameOf } from "./agents.ts";
 import { CONFIG_NAME, readPublished } from "./publication.ts";
@@ -159,7 +160,10 @@ export class FakeAgent {
 
   async #run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      await this.#beat();
+      // Its object may go at any moment, and others write to its Lease; the next beat sees what is.
+      await this.#beat().catch((error) => {
+        if (classify(error).class !== "transient") throw error;
+      });
       await this.#clock.sleep(BEAT_MS, signal).catch(() => {});
     }
   }
@@ -221,6 +225,6 @@ export class FakeAgent {
     const lease = await client.get(LEASES, key);
     if (lease === undefined)
       await createLease(client, key, { holder: `${node}/boot-1`, durationSeconds: 10, annotations });
-    else await renewLease(client, lease, { annotations }).catch(() => {});
+    else await renewLease(client, lease, { annotations });
   }
 }
