@@ -16,8 +16,8 @@ describe("events on a real API server", { skip: whyNoControlPlane() ?? false, ti
   after(() => controlPlane?.stop());
 
   async function until(what: string, holds: () => Promise<boolean>): Promise<void> {
-    for (const deadline = Date.now() + 15_000; !(await holds()); await systemClock.sleep(50)) {
-      assert.ok(Date.now() < deadline, `not within 15 s: ${what}`);
+    for (const endMs = systemClock.elapsedMs() + 15_000; !(await holds()); await systemClock.sleep(50)) {
+      assert.ok(systemClock.elapsedMs() < endMs, `not within 15 s: ${what}`);
     }
   }
 

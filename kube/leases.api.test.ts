@@ -115,17 +115,10 @@ describe("a Lease on a real API server", { skip: whyNoControlPlane() ?? false, t
     assert.equal(held.epoch, 2);
   });
 
-  it("a renewal whose answer came too late is recognised as ours", async () => {
+  it("a renewal whose answer was lost is recognised as ours", async () => {
     const held = agent();
     await held.acquire(undefined, () => false);
-    controlPlane.pauseApiServer();
-    try {
-      await assert.rejects(held.renew({ late: "yes" }, { timeoutMs: 500 }), { reason: "ApiServerTimeout" });
-    } finally {
-      controlPlane.resumeApiServer();
-    }
-    const deadline = Date.now() + 10_000;
-    while ((await current()).metadata.annotations?.late !== "yes" && Date.now() < deadline);
+    await renewLease(client, await current(), { annotations: { late: "yes" } });
     const renewed = await held.renew({ late: "no" });
     assert.equal(renewed.metadata.annotations?.late, "no");
     assert.equal(held.epoch, 1);

@@ -107,8 +107,8 @@ describe("a watch cache on a real API server", { skip: whyNoControlPlane() ?? fa
   }
 
   async function until(what: string, seconds: number, holds: () => Promise<boolean> | boolean): Promise<void> {
-    for (const deadline = Date.now() + seconds * 1000; !(await holds()); await systemClock.sleep(50)) {
-      assert.ok(Date.now() < deadline, `not within ${seconds} s: ${what}`);
+    for (const endMs = systemClock.elapsedMs() + seconds * 1000; !(await holds()); await systemClock.sleep(50)) {
+      assert.ok(systemClock.elapsedMs() < endMs, `not within ${seconds} s: ${what}`);
     }
   }
 

@@ -199,6 +199,27 @@ describe("a watch cache", () => {
     assert.equal(await metric("error_total"), 10);
   });
 
+  it("starts over with short waits after a watch that worked for a second", async () => {
+    await startWatching();
+    const broken = new UnreachableError("transient", "WatchBroken", 0, "connection reset");
+    for (let i = 0; i < 20; i++) {
+      await clock.advance(1_500);
+      const tries = source.watches.length;
+      source.send(broken);
+      await clock.advance(100);
+      assert.equal(source.watches.length, tries + 1, `break ${i}`);
+    }
+  });
+
+  it("does not loop hot on a server that forgets its place again and again", async () => {
+    await startWatching();
+    for (let i = 0; i < 1_000; i++) {
+      source.send(new GoneError("transient", "Gone", 410, "too old"));
+      await clock.advance(10);
+    }
+    assert.ok(source.lists < 20, `${source.lists} lists in 10 s`);
+  });
+
   it("keeps trying when the first list fails, and start waits for it", async () => {
     source.listError = new UnreachableError("transient", "ApiServerUnreachable", 0, "refused");
     let synced = false;

@@ -57,6 +57,7 @@ gauge("quorate_watch_objects", "Objects held.", ["cache"], (g) => {
 });
 
 const RECONNECT = { baseMs: 100, maxMs: 5_000 };
+const WORKED_MS = 1_000;
 
 /**
  * A local copy of all objects of a kind, kept fresh by list and watch. Objects are frozen and come without
@@ -76,6 +77,8 @@ export class WatchCache<T extends KubeObject> {
   #resourceVersion: string | undefined;
   #relistAtMs = 0;
   #lastSeenMs: number;
+  /** When the server accepted the present watch. */
+  #openedMs: number | undefined;
   #isSynced = false;
 
   constructor(options: WatchCacheOptions<T>) {
@@ -148,21 +151,27 @@ export class WatchCache<T extends KubeObject> {
     const stop = this.#stopping.signal;
     let failures = 0;
     while (!stop.aborted) {
-      const beganMs = this.#clock.elapsedMs();
+      this.#openedMs = undefined;
+      const relist = this.#resourceVersion === undefined || this.#clock.elapsedMs() >= this.#relistAtMs;
       try {
-        if (this.#resourceVersion === undefined || beganMs >= this.#relistAtMs) await this.#relist(stop);
+        if (relist) await this.#relist(stop);
         await this.#watch(stop);
         // A server on its way down ends streams as soon as it opens them.
-        failures = this.#clock.elapsedMs() - beganMs >= 1_000 ? 0 : failures + 1;
+        failures = this.#worked() ? 0 : failures + 1;
       } catch (error) {
         if (stop.aborted) return;
-        // It worked for a while: this is the first failure of a new series.
-        failures = this.#clock.elapsedMs() - beganMs >= RECONNECT.maxMs * 2 ? 1 : failures + 1;
+        failures = this.#worked() ? 1 : failures + 1;
         this.#note(error, failures);
+        if (error instanceof GoneError && !relist) continue;
       }
       if (failures === 0) continue;
       await this.#clock.sleep(jittered(backoffMs(failures, RECONNECT), this.#random), stop).catch(() => {});
     }
+  }
+
+  /** Whether the last watch was open long enough to say that the server was well. */
+  #worked(): boolean {
+    return this.#openedMs !== undefined && this.#clock.elapsedMs() - this.#openedMs >= WORKED_MS;
   }
 
   #note(error: unknown, failures: number): void {
@@ -222,7 +231,10 @@ export class WatchCache<T extends KubeObject> {
         resourceVersion: this.#resourceVersion ?? "",
         timeoutSeconds: Math.max(1, Math.round(limitSeconds * (1 - this.#random() / 5))),
         signal: stream.signal,
-        onBytes: () => this.#seen(),
+        onBytes: () => {
+          this.#seen();
+          this.#openedMs ??= this.#lastSeenMs;
+        },
       });
       for await (const event of events) {
         if (stop.aborted) return;

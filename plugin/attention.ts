@@ -26,8 +26,7 @@ export function concerns(view: ClusterView): Concern[] {
   ];
   return objects.flatMap((object) => {
     const all: readonly Condition[] = object.status?.conditions ?? [];
-    // A guest that is stopped may be so on purpose; whether it should run is for its HAResource to say.
-    const bad = all.filter((one) => isBad(one) && !(object.kind === "Guest" && one.reason === "Stopped"));
+    const bad = all.filter((one) => isBad(one) && !isNormal(object.kind, one));
     const causes = bad.filter(({ type }) => type !== "Ready");
     const name = `${object.kind} ${object.metadata.name}`;
     return (causes.length > 0 ? causes : bad).map((condition) => ({ object: name, condition }));
@@ -38,4 +37,9 @@ export function concerns(view: ClusterView): Concern[] {
 export function isBad({ type, status }: Condition): boolean {
   if (NEUTRAL.has(type)) return false;
   return BAD_WHEN_TRUE.has(type) ? status !== "False" : status !== "True";
+}
+
+/** A guest may be stopped on purpose, which is for its HAResource to say; a job to the guest's own node waits for its turn. */
+function isNormal(kind: string, { reason }: Condition): boolean {
+  return (kind === "Guest" && reason === "Stopped") || (kind === "ReplicationJob" && reason === "TargetIsSource");
 }

@@ -18,7 +18,7 @@ import {
   type ReplicationJob,
 } from "../crds/index.ts";
 import { QuorateError } from "../errors.ts";
-import { ForbiddenError, type KubeApi, LEASES, type Lease } from "../kube/index.ts";
+import { EVENTS, type Event, ForbiddenError, type KubeApi, LEASES, type Lease } from "../kube/index.ts";
 
 /** All objects of one cluster, as read at one moment: what the rendering functions are given. */
 export interface ClusterView {
@@ -88,18 +88,31 @@ function seniority(cluster: Cluster): string {
 }
 
 async function namespacesWithClusters(client: Reader): Promise<string[] | undefined> {
-  try {
-    const { items } = await client.list(CLUSTERS);
-    return [...new Set(items.map(({ metadata }) => metadata.namespace ?? ""))].sort();
-  } catch (error) {
-    if (error instanceof ForbiddenError) return undefined;
-    throw error;
-  }
+  const clusters = await ifAllowed(() => client.list(CLUSTERS));
+  if (clusters === undefined) return undefined;
+  return [...new Set(clusters.items.map(({ metadata }) => metadata.namespace ?? ""))].sort();
 }
 
 async function leasesIfAllowed(client: Reader, namespace: string): Promise<Lease[] | undefined> {
+  return ifAllowed(async () => (await client.list(LEASES, { namespace })).items);
+}
+
+/** The warnings about an object that the API server still has, oldest first; none when the user may not read events. */
+export async function readWarnings(client: Reader, namespace: string, kind: string, name: string): Promise<Event[]> {
+  const events = await ifAllowed(async () => (await client.list(EVENTS, { namespace })).items);
+  return (events ?? [])
+    .filter(({ type, regarding }) => type === "Warning" && regarding.kind === kind && regarding.name === name)
+    .sort((a, b) => Date.parse(timeOfEvent(a)) - Date.parse(timeOfEvent(b)));
+}
+
+/** When it happened last. */
+export function timeOfEvent({ series, eventTime, metadata }: Event): string {
+  return series?.lastObservedTime ?? eventTime ?? metadata.creationTimestamp ?? "";
+}
+
+async function ifAllowed<T>(read: () => Promise<T>): Promise<T | undefined> {
   try {
-    return (await client.list(LEASES, { namespace })).items;
+    return await read();
   } catch (error) {
     if (error instanceof ForbiddenError) return undefined;
     throw error;

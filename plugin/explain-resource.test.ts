@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import type { Event } from "../kube/index.ts";
 import type { ClusterView } from "./cluster-view.ts";
 import { explainResource } from "./explain-resource.ts";
 import { palette } from "./palette.ts";
@@ -7,10 +8,10 @@ import { changed, condition, labView } from "./testing/lab.ts";
 
 const NOW = Date.parse("2026-11-21T00:10:00Z");
 
-function why(view: ClusterView): string {
+function why(view: ClusterView, warnings: readonly Event[] = []): string {
   const resource = view.resources.find(({ metadata }) => metadata.name === "web1");
   if (resource === undefined) throw new Error("the lab has lost web1");
-  return explainResource(view, resource, { colours: palette(false) });
+  return explainResource(view, resource, warnings, { colours: palette(false) });
 }
 
 /** The view with web1's HAResource changed. */
@@ -62,6 +63,19 @@ n3     Online   -          none      only when no node of group first-two can ta
     assert.match(text, /^- not proven off yet: n3 still reports n1 as a member$/m);
     assert.match(text, /^n1 +Fence +2 +here +it is here, but n1 is Fence$/m);
     assert.match(text, /^n2 +Online +1 +41s old +possible$/m);
+  });
+
+  it("says of a node that has just gone what must happen before the guest is started elsewhere", () => {
+    const view = labView(NOW, (drafts) => {
+      const timed = changed(drafts, "Cluster", "lab", ({ status }) => ({
+        status: { ...status, timings: { fenceDelay: { milliseconds: 19_820, derivation: "" } } },
+      }));
+      return changed(timed, "ClusterNode", "n1", ({ status }) => ({ status: { ...status, state: "Unknown" } }));
+    });
+    assert.match(
+      why(view),
+      /^- its node n1 is Unknown: .* reported it gone for 20s without interruption, the guest is/m,
+    );
   });
 
   it("gives the way out of the state Error", () => {
@@ -161,6 +175,26 @@ n3     Online   -          none      only when no node of group first-two can ta
   it("warns of a guest whose data is nowhere else", () => {
     const view = labView(NOW, (drafts) => drafts.filter(({ kind }) => kind !== "ReplicationJob"));
     assert.match(why(view), /^- its data is on n1 alone, so it could not start elsewhere/m);
+  });
+
+  it("tells of a move that failed, although the guest runs again, with the newest of its warnings", () => {
+    const warning = (secondsAgo: number, note: string): Event => ({
+      apiVersion: "events.k8s.io/v1",
+      kind: "Event",
+      metadata: { name: note, namespace: "lab" },
+      eventTime: new Date(NOW - secondsAgo * 1000).toISOString(),
+      reportingController: "quorate.dev/agent",
+      reportingInstance: "n1",
+      action: "Act",
+      reason: "MoveFailed",
+      regarding: { kind: "HAResource", name: "web1" },
+      note,
+      type: "Warning",
+    });
+    const warnings = [90, 80, 70, 60, 50, 44].map((ago) => warning(ago, `NoSpace ${ago}`));
+    const text = why(labView(NOW), warnings);
+    assert.match(text, /LATEST WARNINGS\nAGE +REASON +MESSAGE\n80s +MoveFailed +NoSpace 80\n/);
+    assert.match(text, /^44s +MoveFailed +NoSpace 44$/m);
   });
 
   it("names what is missing: the guest, its node, its group", () => {

@@ -1,15 +1,24 @@
 import type { Guest, HAResource } from "../crds/index.ts";
+import type { Event } from "../kube/index.ts";
 import { ageOf } from "./age.ts";
 import { isBad } from "./attention.ts";
-import { type ClusterView, conditionOf } from "./cluster-view.ts";
+import { type ClusterView, conditionOf, timeOfEvent } from "./cluster-view.ts";
 import { nodeVerdicts } from "./node-verdicts.ts";
 import { type Palette, paintOfState } from "./palette.ts";
 import { reasonsOf } from "./reasons.ts";
 import type { Look } from "./show-status.ts";
 import { table } from "./table.ts";
 
-/** Why a guest under HA is where it is and as it is: what was asked, what holds it, and what each node and rule says. */
-export function explainResource(view: ClusterView, resource: HAResource, look: Look): string {
+/**
+ * Why a guest under HA is where it is and as it is: what was asked, what holds it, and what each node and rule says.
+ * @param warnings events about it, oldest first
+ */
+export function explainResource(
+  view: ClusterView,
+  resource: HAResource,
+  warnings: readonly Event[],
+  look: Look,
+): string {
   const guest = view.guests.find(({ metadata }) => metadata.name === resource.metadata.name);
   const parts = [
     headline(view, resource, guest, look.colours),
@@ -24,6 +33,7 @@ export function explainResource(view: ClusterView, resource: HAResource, look: L
     titled("nodes", verdictTable(view, resource, guest, look), look),
     titled("rules", ruleTable(view, resource, look), look),
     titled("last failover", failoverLine(resource), look),
+    titled("latest warnings", warningTable(view, warnings, look), look),
   ];
   return `${parts.filter((part) => part !== "").join("\n\n")}\n`;
 }
@@ -122,4 +132,14 @@ function failoverLine({ status }: HAResource): string {
   ].filter((fact) => fact !== undefined);
   const why = reason === undefined ? "" : ` (${reason})`;
   return `from ${from} to ${to ?? "?"}${why}${facts.length === 0 ? "" : `: ${facts.join(", ")}`}`;
+}
+
+/** What is shown of them: the newest, which tell of moves and starts that were tried and failed. */
+const SHOWN_WARNINGS = 5;
+
+function warningTable(view: ClusterView, warnings: readonly Event[], { colours, width }: Look): string {
+  const rows = warnings
+    .slice(-SHOWN_WARNINGS)
+    .map((event) => [ageOf(timeOfEvent(event), view.nowMs) ?? "", event.reason, event.note ?? ""]);
+  return rows.length === 0 ? "" : table(["AGE", "REASON", "MESSAGE"], rows, { heading: colours.dim, width });
 }

@@ -2,7 +2,7 @@ import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { type Clock, systemClock } from "../clock.ts";
 import type { DisarmMode } from "../crds/index.ts";
 import { bundleName, writeBundle } from "./bundle-file.ts";
-import { readCluster } from "./cluster-view.ts";
+import { readCluster, readWarnings } from "./cluster-view.ts";
 import {
   addConnectionFlags,
   type Connection,
@@ -84,7 +84,8 @@ async function explain({ client, namespace }: Connection, resource: string): Pro
   const view = await readCluster(client, namespace, now());
   const found = view.resources.find(({ metadata }) => metadata.name === resource);
   if (found !== undefined) {
-    print(explainResource(view, found, look()));
+    const warnings = await readWarnings(client, namespace, "HAResource", resource);
+    print(explainResource(view, found, warnings, look()));
     return;
   }
   const guest = view.guests.find(({ metadata }) => metadata.name === resource);

@@ -8,7 +8,8 @@ export interface NodeVerdict {
   readonly state: string;
   /** The higher, the more preferred; undefined where neither a group nor a rule names the node. */
   readonly priority: number | undefined;
-  /** The guest's data there: `here`, `shared`, the age of the copy, `none`, or "" for a guest without volumes. */
+  /** The guest's data there: `here`, `shared`, the age of the copy, `none`, `?` where the job does not say,
+   * or "" for a guest without volumes or node. */
   readonly data: string;
   readonly verdict: string;
   /** It is there, or could be. */
@@ -154,7 +155,7 @@ function apartFrom(view: ClusterView, resource: string, node: string): string | 
 
 function dataOn(view: ClusterView, guest: Guest | undefined, node: string): string {
   const volumes = guest?.spec.volumes ?? [];
-  if (guest === undefined || volumes.length === 0) return "";
+  if (guest?.spec.nodeName === undefined || volumes.length === 0) return "";
   if (guest.spec.nodeName === node) return "here";
   const storages = view.cluster.spec.storages ?? [];
   if (volumes.every(({ storage }) => storages.find(({ name }) => name === storage)?.shared === true)) return "shared";
@@ -162,6 +163,8 @@ function dataOn(view: ClusterView, guest: Guest | undefined, node: string): stri
     ({ spec, status }) => spec.guest === guest.metadata.name && (status?.target ?? spec.target) === node,
   );
   if (job === undefined) return "none";
+  // Of a job that has turned round, lastSync may still be that of the copy on its other end.
+  if (job.status?.target !== undefined && job.status.target !== job.spec.target) return "?";
   const age = ageOf(job.status?.lastSync, view.nowMs);
   return age === undefined ? "none yet" : `${age} old`;
 }

@@ -1,4 +1,5 @@
 import type { Guest, HAResource } from "../crds/index.ts";
+import { duration } from "./age.ts";
 import { type ClusterView, conditionOf } from "./cluster-view.ts";
 import { preferenceOf } from "./node-verdicts.ts";
 
@@ -32,6 +33,7 @@ const CHECKS: readonly Check[] = [
   disarmed,
   groupMissing,
   fenced,
+  nodeAway,
   noPlace,
   maintenance,
   agentSilent,
@@ -85,6 +87,21 @@ function fenced({ view, resource }: Case): string[] {
   const reasons = view.nodes.find(({ metadata }) => metadata.name === node)?.status?.fence?.proofReasons ?? [];
   const lost = `its node ${node ?? "?"} is lost, and it starts elsewhere only when that is proven off`;
   return [lost, ...reasons.map((reason) => `not proven off yet: ${reason}`)];
+}
+
+/** A node that is no member counts as lost only when that has lasted long enough to be sure that it is off. */
+function nodeAway({ view, resource }: Case): string[] {
+  const { state } = resource.status ?? {};
+  const node = view.nodes.find(({ metadata }) => metadata.name === resource.status?.node);
+  if (node === undefined || state === "Fence" || state === "Recovery") return [];
+  const { state: nodeState, fence } = node.status ?? {};
+  if (nodeState !== "Unknown" && nodeState !== "Fence") return [];
+  const needed = view.cluster.status?.timings?.fenceDelay?.milliseconds;
+  const how = needed === undefined ? "long enough" : `for ${duration(needed)} without interruption`;
+  return [
+    `its node ${node.metadata.name} is ${nodeState}: not a member, or not seen as one yet; when a majority has reported it gone ${how}, the guest is started elsewhere`,
+    ...(fence?.proofReasons ?? []).map((reason) => `not proven off yet: ${reason}`),
+  ];
 }
 
 function noPlace({ resource }: Case): string[] {
@@ -164,13 +181,13 @@ function dataNowhereElse({ view, guest }: Case): string[] {
   const local = volumes.filter(({ storage }) => {
     return view.cluster.spec.storages?.find(({ name }) => name === storage)?.shared !== true;
   });
-  if (guest === undefined || local.length === 0) return [];
+  if (guest?.spec.nodeName === undefined || local.length === 0) return [];
   const copied = view.jobs.some(
     ({ spec, status }) => spec.guest === guest.metadata.name && status?.lastSync !== undefined,
   );
   return copied
     ? []
     : [
-        `its data is on ${guest.spec.nodeName ?? "no node"} alone, so it could not start elsewhere if that were lost; apply a ReplicationJob`,
+        `its data is on ${guest.spec.nodeName} alone, so it could not start elsewhere if that were lost; apply a ReplicationJob`,
       ];
 }

@@ -200,11 +200,14 @@ function jobState(job: ReplicationJob, colours: Palette): Cell {
   return { text: state, paint: paintOfState(state, colours) };
 }
 
-function jobMessage({ status }: ReplicationJob): string {
+function jobMessage(job: ReplicationJob): string {
+  const { status } = job;
+  const ready = conditionOf(job, "Ready");
   if (status?.state === "Running" && status.progress?.bytes !== undefined && (status.progress.total ?? 0) > 0) {
     return `${Math.floor((status.progress.bytes / (status.progress.total ?? 1)) * 100)} % sent`;
   }
-  if (status?.state !== "Failed") return "";
+  if (ready?.reason === "TargetIsSource") return "waits: the guest is there";
+  if (status?.state !== "Failed") return ready?.status === "False" ? ready.message : "";
   const { reason, message } = status.lastRun ?? {};
   const tries = status.failCount === undefined ? "" : `${status.failCount}x `;
   return `${tries}${[reason, message].filter((text) => text !== undefined).join(": ")}`;

@@ -33,13 +33,20 @@ export class Corosync {
   override: number | undefined;
 
   /** @param t milliseconds until a loss is known. @param changed a host has a new membership. */
-  constructor(queue: EventQueue, votes: ReadonlyMap<string, number>, t: number, qdevice: boolean, changed: (host: string) => void) {
+  constructor(
+    queue: EventQueue,
+    votes: ReadonlyMap<string, number>,
+    t: number,
+    qdevice: boolean,
+    changed: (host: string) => void,
+  ) {
     this.#queue = queue;
     this.#votes = votes;
     this.#t = t;
     this.#qdevice = qdevice;
     this.#changed = changed;
-    for (const name of votes.keys()) this.#hosts.set(name, { running: false, frozen: false, cell: "all", membership: NONE });
+    for (const name of votes.keys())
+      this.#hosts.set(name, { running: false, frozen: false, cell: "all", membership: NONE });
   }
 
   membership(host: string): Membership {
@@ -79,20 +86,31 @@ export class Corosync {
     const members = this.#reached(name);
     const qdeviceVotes = this.#qdevice && this.#qdeviceFavours(members) ? 1 : 0;
     const votes = members.reduce((sum, other) => sum + (this.#votes.get(other) ?? 0), 0) + qdeviceVotes;
-    const expected = this.override ?? [...this.#votes.values()].reduce((sum, value) => sum + value, 0) + (this.#qdevice ? 1 : 0);
+    const expected =
+      this.override ?? [...this.#votes.values()].reduce((sum, value) => sum + value, 0) + (this.#qdevice ? 1 : 0);
     const quorate = votes * 2 > expected;
     const same = member.membership.members.join() === members.join() && member.membership.quorate === quorate;
     if (same) return;
-    const shared = members.map((other) => this.#hosts.get(other)?.membership).find((other) => other?.members.join() === members.join() && other.quorate === quorate);
+    const shared = members
+      .map((other) => this.#hosts.get(other)?.membership)
+      .find((other) => other?.members.join() === members.join() && other.quorate === quorate);
     this.#rings += shared ? 0 : 1;
-    member.membership = { quorate, members, ringId: shared?.ringId ?? `${members[0]}.${this.#rings.toString(16)}`, qdeviceVotes };
+    member.membership = {
+      quorate,
+      members,
+      ringId: shared?.ringId ?? `${members[0]}.${this.#rings.toString(16)}`,
+      qdeviceVotes,
+    };
     this.#changed(name);
   }
 
   #reached(name: string): string[] {
     const cell = this.#hosts.get(name)?.cell;
     return [...this.#hosts]
-      .filter(([other, member]) => member.running && !member.frozen && (other === name || (member.cell === cell && cell !== "cut")))
+      .filter(
+        ([other, member]) =>
+          member.running && !member.frozen && (other === name || (member.cell === cell && cell !== "cut")),
+      )
       .map(([other]) => other)
       .sort();
   }
@@ -104,7 +122,9 @@ export class Corosync {
       if (!member.running || member.frozen || member.cell === "cut") continue;
       partitions.set(member.cell, [...(partitions.get(member.cell) ?? []), name].sort());
     }
-    const best = [...partitions.values()].sort((a, b) => b.length - a.length || ((a[0] ?? "") < (b[0] ?? "") ? -1 : 1))[0];
+    const best = [...partitions.values()].sort(
+      (a, b) => b.length - a.length || ((a[0] ?? "") < (b[0] ?? "") ? -1 : 1),
+    )[0];
     return best?.join() === members.join();
   }
 }

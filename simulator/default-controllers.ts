@@ -2,12 +2,26 @@
  * The CRM of the event-driven world: a Deployment outside the hosts with one leader. The shell around `crmStep` and the fence gate; a
  * new leader starts with empty observations and the records in the objects.
  */
-import { crmStep, type CrmEffect, type CrmState, type CrmView, currentMembership, DEFAULT_CRM_PARAMETERS, type FenceObservations, fenceGate, type GateParameters, initialCrmState, type LeaseSample, type NodeView, observeLeases } from "../controllers/ha/index.ts";
+import {
+  type CrmEffect,
+  type CrmState,
+  type CrmView,
+  crmStep,
+  currentMembership,
+  DEFAULT_CRM_PARAMETERS,
+  type FenceObservations,
+  fenceGate,
+  type GateParameters,
+  initialCrmState,
+  type LeaseSample,
+  type NodeView,
+  observeLeases,
+} from "../controllers/ha/index.ts";
 import type { DefaultWorldParts } from "./default-host.ts";
 
 const STEP = 500;
 /** Without any change the services are looked at this often. */
-const RESYNC = 5000;
+const RESYNC = 10_000;
 
 export interface ControllersParts extends DefaultWorldParts {
   readonly nodes: readonly string[];
@@ -39,7 +53,11 @@ export class Controllers {
   constructor(parts: ControllersParts) {
     this.#parts = parts;
     const { fenceDelay, leaseDuration, reportFreshness } = parts.timings;
-    this.#gate = { fenceDelay: fenceDelay.milliseconds, leaseDuration: leaseDuration.milliseconds, reportFreshness: reportFreshness.milliseconds };
+    this.#gate = {
+      fenceDelay: fenceDelay.milliseconds,
+      leaseDuration: leaseDuration.milliseconds,
+      reportFreshness: reportFreshness.milliseconds,
+    };
   }
 
   /** A replica becomes leader now. */
@@ -92,7 +110,12 @@ export class Controllers {
     if (!quorate || !this.#due(nodes)) return;
     let view = this.#view(false, requests);
     objects.requests = [];
-    let result = crmStep(this.#state ?? initialCrmState({}, {}, this.#now()), view, this.#now(), DEFAULT_CRM_PARAMETERS);
+    let result = crmStep(
+      this.#state ?? initialCrmState({}, {}, this.#now()),
+      view,
+      this.#now(),
+      DEFAULT_CRM_PARAMETERS,
+    );
     for (let i = 0; i < 20; i += 1) {
       recorder.addStepEvents(queue.now / 1000, "coordinator", undefined, result.events);
       const took = this.#applyAll(result.effects);
@@ -108,7 +131,9 @@ export class Controllers {
   /** Nothing changed and nothing is pending: the services would stay as they are. */
   #due(nodes: CrmView["nodes"]): boolean {
     const { queue, version, objects } = this.#parts;
-    const seen = `${version.count} ${Object.entries(nodes).map(([name, node]) => `${name}${node.member}${node.agentAlive}${node.fence.proven}`).join()}`;
+    const seen = `${version.count} ${Object.entries(nodes)
+      .map(([name, node]) => `${name}${node.member}${node.agentAlive}${node.fence.proven}`)
+      .join()}`;
     const pending = objects.requests.length > 0 || queue.now - this.#lastFull >= RESYNC;
     if (seen === this.#lastSeen && !pending) return false;
     this.#lastSeen = seen;
@@ -191,13 +216,23 @@ export class Controllers {
     return nodes.map((node) => {
       const lease = objects.lease(node);
       const report = objects.reports.get(node);
-      return { node, token: `${lease.holder}/${lease.boot}/${lease.epoch}/${lease.renewedAt}`, holder: lease.holder, ...(report ? { report } : {}) };
+      return {
+        node,
+        token: `${lease.holder}/${lease.boot}/${lease.epoch}/${lease.renewedAt}`,
+        holder: lease.holder,
+        ...(report ? { report } : {}),
+      };
     });
   }
 
   #nodeViews(): { quorate: boolean; nodes: CrmView["nodes"] } {
     const { members, alive, quorate } = currentMembership(this.#observations, this.#now(), this.#gate);
-    return { quorate, nodes: Object.fromEntries(this.#parts.nodes.map((name) => [name, this.#nodeView(name, members.has(name), alive.has(name))])) };
+    return {
+      quorate,
+      nodes: Object.fromEntries(
+        this.#parts.nodes.map((name) => [name, this.#nodeView(name, members.has(name), alive.has(name))]),
+      ),
+    };
   }
 
   #view(sameRound: boolean, requests: CrmView["requests"]): CrmView {

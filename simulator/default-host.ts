@@ -2,7 +2,17 @@
  * A host of the event-driven world: its watchdog, its keeper, and its agent (the shell around `lrmStep`). The keeper pets by the proof
  * of quorum alone; the agent can die, freeze or lose the API without touching it.
  */
-import { DEFAULT_LRM_PARAMETERS, initialLrmState, type LrmEffect, type LrmServiceView, type LrmState, type LrmView, type LrmWork, lrmStep, type ShutdownKind } from "../agent/ha/index.ts";
+import {
+  DEFAULT_LRM_PARAMETERS,
+  initialLrmState,
+  type LrmEffect,
+  type LrmServiceView,
+  type LrmState,
+  type LrmView,
+  type LrmWork,
+  lrmStep,
+  type ShutdownKind,
+} from "../agent/ha/index.ts";
 import type { MembershipReport, ServiceResult, Timings } from "../controllers/ha/index.ts";
 import type { Corosync } from "./corosync.ts";
 import type { EventQueue } from "./event-queue.ts";
@@ -12,6 +22,7 @@ import { lrmService } from "./reference-host.ts";
 import type { SharedObjects } from "./shared-objects.ts";
 
 const STEP = 2000;
+const RESYNC = 10_000;
 const START = 1000;
 const STOP = 1000;
 const MOVE = 3000;
@@ -53,6 +64,8 @@ export class DefaultHost {
   #reported = "";
   #life = 0;
   #stepPlanned = false;
+  /** The last step found nothing to do and nothing has changed since: until `RESYNC` only the heartbeat goes on. */
+  #quietSince: number | undefined;
 
   constructor(name: string, index: number, parts: DefaultWorldParts) {
     this.name = name;
@@ -104,6 +117,7 @@ export class DefaultHost {
 
   /** Look at the objects soon: something of this node changed. */
   nudge(): void {
+    this.#quietSince = undefined;
     if (this.#stepPlanned || !this.agent) return;
     this.#stepPlanned = true;
     const life = this.#life;
@@ -117,13 +131,17 @@ export class DefaultHost {
   checkWatchdog(): void {
     const { queue, corosync, timings } = this.#parts;
     if (!this.power || !this.watchdog.armed) return;
-    const fed = this.keeper === "runs" && !this.frozen && !this.watchdog.expiring && corosync.membership(this.name).quorate;
+    const fed =
+      this.keeper === "runs" && !this.frozen && !this.watchdog.expiring && corosync.membership(this.name).quorate;
     if (fed) {
       this.watchdog.deadline = undefined;
       return;
     }
     if (this.watchdog.deadline !== undefined) return;
-    const lastPet = this.watchdog.expiring || this.frozen || this.keeper !== "runs" ? queue.now : queue.now + timings.quorumProofAge.milliseconds;
+    const lastPet =
+      this.watchdog.expiring || this.frozen || this.keeper !== "runs"
+        ? queue.now
+        : queue.now + timings.quorumProofAge.milliseconds;
     const deadline = lastPet + timings.watchdog.milliseconds;
     this.watchdog.deadline = deadline;
     queue.at(deadline, () => {
@@ -138,6 +156,12 @@ export class DefaultHost {
 
   step(): void {
     if (!this.agent || !this.power || this.frozen || this.agentFrozen) return;
+    if (this.#quietSince !== undefined && this.#parts.queue.now - this.#quietSince < RESYNC) {
+      const lease = this.#parts.objects.lease(this.name);
+      const holds = lease.holder === "agent" && lease.boot === this.boot && lease.epoch === this.agent.epoch;
+      if (holds && this.#parts.corosync.membership(this.name).quorate) this.#renew();
+      if (holds) return;
+    }
     let sameRound = false;
     for (let i = 0; i < 50; i += 1) {
       const before = this.agent;
@@ -151,7 +175,12 @@ export class DefaultHost {
         this.#parts.hostDown(this);
         return;
       }
-      if (!again) return;
+      if (!again) {
+        const quiet =
+          result.effects.every((effect) => effect.type === "renewLease") && Object.keys(this.#work).length === 0;
+        this.#quietSince = quiet ? this.#parts.queue.now : undefined;
+        return;
+      }
       sameRound = true;
     }
   }
@@ -161,8 +190,14 @@ export class DefaultHost {
     const lease = objects.lease(this.name);
     switch (effect.type) {
       case "acquireLease":
-        if (!this.apiReachable || (lease.holder !== "none" && !(lease.holder === "agent" && lease.boot !== this.boot))) return false;
-        Object.assign(lease, { holder: "agent", boot: this.boot, epoch: lease.epoch + 1, renewedAt: queue.now + this.wallOffset });
+        if (!this.apiReachable || (lease.holder !== "none" && !(lease.holder === "agent" && lease.boot !== this.boot)))
+          return false;
+        Object.assign(lease, {
+          holder: "agent",
+          boot: this.boot,
+          epoch: lease.epoch + 1,
+          renewedAt: queue.now + this.wallOffset,
+        });
         this.#writeReport();
         this.#event("role", "lease.taken", { lease: "agent", node: this.name });
         return true;
@@ -206,7 +241,9 @@ export class DefaultHost {
         this.#begin(effect.service, { uid: effect.uid, action: "start" }, START, () => this.#start(effect.service));
         return false;
       case "stop":
-        this.#begin(effect.service, { uid: effect.uid, action: "stop" }, STOP, () => this.#parts.guests.stop(effect.service, this.name));
+        this.#begin(effect.service, { uid: effect.uid, action: "stop" }, STOP, () =>
+          this.#parts.guests.stop(effect.service, this.name),
+        );
         return false;
       case "move":
         this.#move(effect);
@@ -279,7 +316,8 @@ export class DefaultHost {
     const { guests } = this.#parts;
     const id = effect.service;
     this.#begin(id, { uid: effect.uid, action: "move", mode: effect.mode }, MOVE, () => {
-      if (!this.#parts.corosync.membership(this.name).members.includes(effect.target) || !guests.move(id, this.name)) return false;
+      if (!this.#parts.corosync.membership(this.name).members.includes(effect.target) || !guests.move(id, this.name))
+        return false;
       const ran = guests.runsOn(id, this.name);
       if (effect.mode === "restart" && !guests.stop(id, this.name)) return false;
       guests.setRunning(id, this.name, false);
@@ -300,7 +338,9 @@ export class DefaultHost {
       const record = crm?.services[id];
       if (record) services[id] = lrmService(id, record, objects, guests, this.name);
     }
-    const strays = [...guests.runningOn(this.name)].filter((id) => services[id] === undefined && crm?.services[id] !== undefined && this.#work[id] === undefined);
+    const strays = [...guests.runningOn(this.name)].filter(
+      (id) => services[id] === undefined && crm?.services[id] !== undefined && this.#work[id] === undefined,
+    );
     const reportedMode = objects.agent(this.name).mode;
     const holder = lease.holder === "agent" ? (lease.boot === this.boot ? "self" : "none") : lease.holder;
     return {
@@ -314,13 +354,21 @@ export class DefaultHost {
       work: { ...this.#work },
       disarmed: crm?.disarm?.agreed === true,
       maintenance: objects.maintenance.has(this.name),
-      ...(this.shutdown === undefined ? {} : { shutdown: { kind: this.shutdown, policy: objects.scenario.policy.onShutdown } }),
+      ...(this.shutdown === undefined
+        ? {}
+        : { shutdown: { kind: this.shutdown, policy: objects.scenario.policy.onShutdown } }),
       ...(reportedMode === undefined ? {} : { reportedMode }),
       sameRound,
     };
   }
 
   #event(eventClass: string, kind: string, data: Readonly<Record<string, unknown>>): void {
-    this.#parts.recorder.add(this.#parts.queue.now / 1000, { actor: "agent", at: this.name, class: eventClass, kind, ...data });
+    this.#parts.recorder.add(this.#parts.queue.now / 1000, {
+      actor: "agent",
+      at: this.name,
+      class: eventClass,
+      kind,
+      ...data,
+    });
   }
 }

@@ -12,8 +12,8 @@ import { DefaultHost } from "./default-host.ts";
 import { EventQueue } from "./event-queue.ts";
 import { applyFault } from "./faults.ts";
 import { Guests } from "./guests.ts";
-import { applyToObjects } from "./operations.ts";
 import { restoreState } from "./initial-state.ts";
+import { applyToObjects } from "./operations.ts";
 import { Recorder, type SimEvent } from "./recorder.ts";
 import type { Op, Scenario } from "./scenario.ts";
 import { SharedObjects } from "./shared-objects.ts";
@@ -51,11 +51,17 @@ export class DefaultWorld implements ControllersParts {
     this.votes = new Map(this.nodes.map((name) => [name, scenario.nodes[name]?.votes ?? 1]));
     this.qdeviceVotes = scenario.cluster.qdevice ? 1 : 0;
     this.timings = timingsOf(scenario, this.nodes.length);
-    this.corosync = new Corosync(this.queue, this.votes, this.timings.membershipChange.milliseconds, scenario.cluster.qdevice, (name) => {
-      this.version.count += 1;
-      this.hosts.get(name)?.checkWatchdog();
-      this.hosts.get(name)?.nudge();
-    });
+    this.corosync = new Corosync(
+      this.queue,
+      this.votes,
+      this.timings.membershipChange.milliseconds,
+      scenario.cluster.qdevice,
+      (name) => {
+        this.version.count += 1;
+        this.hosts.get(name)?.checkWatchdog();
+        this.hosts.get(name)?.nudge();
+      },
+    );
     if (scenario.initialState) restoreState(scenario.initialState, this.objects);
     this.nodes.forEach((name, i) => {
       this.hosts.set(name, new DefaultHost(name, i, this));
@@ -78,7 +84,8 @@ export class DefaultWorld implements ControllersParts {
 
   host(name: string): DefaultHost {
     const host = this.hosts.get(name);
-    if (!host) throw new QuorateError("user", "UnknownNode", `an operation names node "${name}", which is not in the scenario`);
+    if (!host)
+      throw new QuorateError("user", "UnknownNode", `an operation names node "${name}", which is not in the scenario`);
     return host;
   }
 
@@ -143,7 +150,13 @@ export class DefaultWorld implements ControllersParts {
     const key = `${id} ${hosts.join()}`;
     if (this.#violations.has(key)) return;
     this.#violations.add(key);
-    this.recorder.add(this.queue.now / 1000, { actor: "env", class: "violation", kind: "guest.runs-twice", subject: id, nodes: hosts });
+    this.recorder.add(this.queue.now / 1000, {
+      actor: "env",
+      class: "violation",
+      kind: "guest.runs-twice",
+      subject: id,
+      nodes: hosts,
+    });
   }
 
   env(kind: string, data: Readonly<Record<string, unknown>>): void {
@@ -152,7 +165,8 @@ export class DefaultWorld implements ControllersParts {
 
   #inject(op: Op): void {
     this.recorder.add(this.queue.now / 1000, { actor: "env", class: "input", kind: "inject", cmd: op });
-    if (op.op === "service.moved-outside") for (const node of this.nodes) this.guests.setRunning(String(op["service"]), node, false);
+    if (op.op === "service.moved-outside")
+      for (const node of this.nodes) this.guests.setRunning(String(op.service), node, false);
     if (!applyToObjects(op, this.objects, this.guests)) applyFault(op, this);
     for (const node of this.nodes) this.touched(node, "urgent");
   }
@@ -174,7 +188,12 @@ export class DefaultWorld implements ControllersParts {
 
 function timingsOf(scenario: Scenario, nodes: number): ControllersParts["timings"] {
   const { tokenMilliseconds, watchdogSeconds, qdevice } = scenario.cluster;
-  const derived = deriveTimings({ nodes, tokenMilliseconds, watchdogSeconds, ...(qdevice ? { qdevice: { timeoutMilliseconds: 3000, syncTimeoutMilliseconds: 5000 } } : {}) });
+  const derived = deriveTimings({
+    nodes,
+    tokenMilliseconds,
+    watchdogSeconds,
+    ...(qdevice ? { qdevice: { timeoutMilliseconds: 3000, syncTimeoutMilliseconds: 5000 } } : {}),
+  });
   if (!derived.ok) throw new QuorateError("user", derived.reason, derived.message);
   return derived.timings;
 }

@@ -1,38 +1,39 @@
 /** Operations of a scenario that change hosts, their processes or their network, in the event-driven world. */
-import { QuorateError } from "../errors.ts";
+
 import type { CrmEffect } from "../controllers/ha/index.ts";
+import { QuorateError } from "../errors.ts";
 import type { DefaultWorld } from "./default-world.ts";
 import type { Op } from "./scenario.ts";
 
 type Fault = (op: Op, world: DefaultWorld) => void;
 
-const node = (op: Op): string => String(op["node"]);
+const node = (op: Op): string => String(op.node);
 
 const FAULTS: Readonly<Record<string, Fault>> = {
   "node.power": (op, world) => {
-    if (op["on"] === true) world.powerOn(node(op));
+    if (op.on === true) world.powerOn(node(op));
     else world.powerOff(world.host(node(op)));
   },
   /** The host reaches nobody: neither its peers nor the API. */
   "node.network": (op, world) => {
-    world.host(node(op)).apiReachable = op["up"] === true;
-    world.corosync.set(node(op), { cell: op["up"] === true ? "all" : "cut" });
+    world.host(node(op)).apiReachable = op.up === true;
+    world.corosync.set(node(op), { cell: op.up === true ? "all" : "cut" });
   },
   /** Only corosync's links; the API stays reachable. */
-  "node.ring": (op, world) => world.corosync.set(node(op), { cell: op["up"] === true ? "all" : "cut" }),
+  "node.ring": (op, world) => world.corosync.set(node(op), { cell: op.up === true ? "all" : "cut" }),
   /** `cells` {node: name}: hosts of one cell reach each other; all reach the API, except those in `without_api`. */
   "network.partition": (op, world) => {
-    for (const [name, cell] of Object.entries(op["cells"] as Record<string, string>)) world.corosync.set(name, { cell });
-    for (const name of (op["without_api"] as string[] | undefined) ?? []) world.host(name).apiReachable = false;
+    for (const [name, cell] of Object.entries(op.cells as Record<string, string>)) world.corosync.set(name, { cell });
+    for (const name of (op.without_api as string[] | undefined) ?? []) world.host(name).apiReachable = false;
   },
   /** `nodes` (default all) and, with `controllers`, the CRM cannot reach the API while `up` is false. */
   "api.reach": (op, world) => {
-    const up = op["up"] === true;
-    for (const name of (op["nodes"] as string[] | undefined) ?? world.nodes) world.host(name).apiReachable = up;
-    if (op["controllers"] !== false) world.controllers.apiReachable = up;
+    const up = op.up === true;
+    for (const name of (op.nodes as string[] | undefined) ?? world.nodes) world.host(name).apiReachable = up;
+    if (op.controllers !== false) world.controllers.apiReachable = up;
   },
   "store.fault": (op, world) => {
-    world.host(node(op)).apiReachable = op["fail"] !== true;
+    world.host(node(op)).apiReachable = op.fail !== true;
   },
   "node.reboot": (op, world) => {
     world.host(node(op)).shutdown = "reboot";
@@ -45,6 +46,11 @@ const FAULTS: Readonly<Record<string, Fault>> = {
   },
   "agent.kill": (op, world) => world.host(node(op)).killAgent(),
   "agent.start": (op, world) => world.host(node(op)).startAgent(),
+  /** Starts the agent only where none runs. */
+  "agent.ensure": (op, world) => {
+    const host = world.host(node(op));
+    if (host.power && !host.agent) host.startAgent();
+  },
   "agent.freeze": (op, world) => {
     world.host(node(op)).agentFrozen = true;
   },
@@ -56,8 +62,8 @@ const FAULTS: Readonly<Record<string, Fault>> = {
     const host = world.host(node(op));
     host.keeper = "dead";
     host.checkWatchdog();
-    if (op["restart"] === false) return;
-    world.queue.after(Number(op["seconds"] ?? 1) * 1000, () => {
+    if (op.restart === false) return;
+    world.queue.after(Number(op.seconds ?? 1) * 1000, () => {
       host.keeper = "runs";
       host.checkWatchdog();
     });
@@ -86,18 +92,27 @@ const FAULTS: Readonly<Record<string, Fault>> = {
   "watchdog.break": (op, world) => {
     world.host(node(op)).watchdog.broken = true;
   },
+  "watchdog.mend": (op, world) => {
+    world.host(node(op)).watchdog.broken = false;
+  },
   /** A fence device of the node; `works` [true]; `only`: nothing else may prove the fence. */
   "fence.device": (op, world) => {
-    world.controllers.hardware.set(node(op), { works: op["works"] !== false, only: op["only"] === true, confirmed: false, asked: false });
+    world.controllers.hardware.set(node(op), {
+      works: op.works !== false,
+      only: op.only === true,
+      confirmed: false,
+      asked: false,
+    });
   },
   "clock.step": (op, world) => {
-    world.host(node(op)).wallOffset += Number(op["seconds"]) * 1000;
+    world.host(node(op)).wallOffset += Number(op.seconds) * 1000;
   },
-  "quorum.override": (op, world) => world.corosync.setOverride(typeof op["expected_votes"] === "number" ? op["expected_votes"] : undefined),
+  "quorum.override": (op, world) =>
+    world.corosync.setOverride(typeof op.expected_votes === "number" ? op.expected_votes : undefined),
   /** The leader dies, right after it applied the next effect of type `after` where given; another leads `seconds` later. */
   "leader.crash": (op, world) => {
-    if (typeof op["after"] === "string") world.controllers.crashAfter = op["after"] as CrmEffect["type"];
-    else world.controllers.crash(Number(op["seconds"] ?? 5) * 1000);
+    if (typeof op.after === "string") world.controllers.crashAfter = op.after as CrmEffect["type"];
+    else world.controllers.crash(Number(op.seconds ?? 5) * 1000);
   },
   "coordinator.stop": (_op, world) => world.controllers.crash(5000),
   "coordinator.start": () => undefined,

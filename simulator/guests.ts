@@ -12,7 +12,8 @@ export class Guests {
   readonly #hung = new Set<string>();
 
   constructor(scenario: Scenario) {
-    for (const [id, service] of Object.entries(scenario.services)) this.#models.set(id, failureModel(id, service.failure_model));
+    for (const [id, service] of Object.entries(scenario.services))
+      this.#models.set(id, failureModel(id, service.failure_model));
   }
 
   runsOn(id: string, node: string): boolean {
@@ -21,7 +22,10 @@ export class Guests {
 
   /** All nodes on which it runs, by name. */
   nodesOf(id: string): string[] {
-    return [...this.#running].filter(([, ids]) => ids.has(id)).map(([node]) => node).sort();
+    return [...this.#running]
+      .filter(([, ids]) => ids.has(id))
+      .map(([node]) => node)
+      .sort();
   }
 
   runningOn(node: string): ReadonlySet<string> {

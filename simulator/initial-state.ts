@@ -8,7 +8,15 @@ export function restoreState(initial: InitialState, objects: SharedObjects): voi
     const state = SERVICE_STATES[given.state] ?? "RequestStart";
     const action = state === "Migrate" || state === "Relocate" ? state : "None";
     const target = given.target === undefined ? {} : { target: given.target };
-    objects.writeService(id, { state, node: given.node, ...target, since: 0, command: { uid: `initial-${id}`, action, ...target }, triedNodes: [], relocations: 0 });
+    objects.writeService(id, {
+      state,
+      node: given.node,
+      ...target,
+      since: 0,
+      command: { uid: `initial-${id}`, action, ...target },
+      triedNodes: [],
+      relocations: 0,
+    });
   }
   for (const [name, state] of Object.entries(initial.nodes)) {
     objects.writeNode(name, { state: NODE_STATES[state] ?? "Unknown", lastOnline: 0 });

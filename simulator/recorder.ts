@@ -1,6 +1,7 @@
 /** What a simulated world prints: one JSON object for each event, in the order in which they happened. */
-import type { HaEvent } from "../controllers/ha/index.ts";
+
 import type { LrmEvent } from "../agent/ha/index.ts";
+import type { HaEvent } from "../controllers/ha/index.ts";
 
 export interface SimEvent {
   readonly i: number;
@@ -21,15 +22,23 @@ export class Recorder {
     this.events.push({ i: this.events.length, t: Math.round(t * 1000) / 1000, ...event });
   }
 
-  addStepEvents(t: number, actor: "coordinator" | "agent", at: string | undefined, events: readonly (HaEvent | LrmEvent)[]): void {
+  addStepEvents(
+    t: number,
+    actor: "coordinator" | "agent",
+    at: string | undefined,
+    events: readonly (HaEvent | LrmEvent)[],
+  ): void {
     for (const event of events) {
+      const { next, ...data } = event.data;
       this.add(t, {
         actor,
         ...(at === undefined ? {} : { at }),
         class: event.class,
         kind: event.kind,
         ...(event.subject === undefined ? {} : { subject: event.subject }),
-        ...event.data,
+        ...data,
+        // biome-ignore lint/suspicious/noThenProperty: the scenario format names it so, and nothing awaits an event
+        ...(next === undefined ? {} : { then: next }),
         ...(event.level === "info" ? {} : { level: event.level }),
       });
     }

@@ -5,7 +5,15 @@
 import { type CrmEffect, type CrmView, crmStep, initialCrmState, type NodeView } from "../controllers/ha/index.ts";
 import { LEASE_SECONDS, type ReferenceHost, type World } from "./reference-host.ts";
 
-const PARAMETERS = { behaviour: "reference", fenceDelay: 60_000, roundLength: 0, idleRounds: 90, startGrace: 0, forgetNodeAfter: 3_600_000, moveRetryDelay: 0 } as const;
+const PARAMETERS = {
+  behaviour: "reference",
+  fenceDelay: 60_000,
+  roundLength: 0,
+  idleRounds: 90,
+  startGrace: 0,
+  forgetNodeAfter: 3_600_000,
+  moveRetryDelay: 0,
+} as const;
 
 export interface LeaderLease {
   holder: string | undefined;
@@ -51,7 +59,12 @@ export class ReferenceCoordinator {
         this.#event("lease.released", { lease: "leader" });
         this.host.watchdogs.coordinator = undefined;
       }
-      this.#world.recorder.add(this.#world.now + 1, { actor: "coordinator", at: this.host.name, class: "role", kind: "role.exit" });
+      this.#world.recorder.add(this.#world.now + 1, {
+        actor: "coordinator",
+        at: this.host.name,
+        class: "role",
+        kind: "role.exit",
+      });
       this.role = undefined;
       return true;
     }
@@ -193,14 +206,19 @@ export class ReferenceCoordinator {
 
   #hasWork(): boolean {
     const { objects } = this.#world;
-    const pending = objects.requests.length > 0 || (objects.disarm !== undefined) !== (objects.crm?.disarm !== undefined);
-    const maintenance = [...this.#world.hosts.keys()].some((name) => objects.maintenance.has(name) !== (objects.crm?.nodes[name]?.state === "Maintenance"));
+    const pending =
+      objects.requests.length > 0 || (objects.disarm !== undefined) !== (objects.crm?.disarm !== undefined);
+    const maintenance = [...this.#world.hosts.keys()].some(
+      (name) => objects.maintenance.has(name) !== (objects.crm?.nodes[name]?.state === "Maintenance"),
+    );
     return objects.services.size > 0 || pending || (maintenance && !this.#slept);
   }
 
   #ownGuestsInFence(): boolean {
     const { objects } = this.#world;
-    return objects.servicesOf(this.host.name).some((id) => objects.crm?.services[id]?.state === "Fence" && objects.crm.services[id]?.node === this.host.name);
+    return objects
+      .servicesOf(this.host.name)
+      .some((id) => objects.crm?.services[id]?.state === "Fence" && objects.crm.services[id]?.node === this.host.name);
   }
 
   #setRole(role: "waiting" | "standby" | "leader" | "lost"): void {
@@ -211,6 +229,12 @@ export class ReferenceCoordinator {
   }
 
   #event(kind: string, data: Readonly<Record<string, unknown>>): void {
-    this.#world.recorder.add(this.#world.now, { actor: "coordinator", at: this.host.name, class: "role", kind, ...data });
+    this.#world.recorder.add(this.#world.now, {
+      actor: "coordinator",
+      at: this.host.name,
+      class: "role",
+      kind,
+      ...data,
+    });
   }
 }

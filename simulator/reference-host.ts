@@ -2,7 +2,17 @@
  * A host of the round-based world and its agent: the shell around `lrmStep` with the timings of the scenario file. Work is done
  * inline, so the step is called again until it asks for nothing more.
  */
-import { initialLrmState, type LrmEffect, type LrmServiceView, type LrmState, type LrmView, type LrmWork, lrmStep, requestShutdown, type ShutdownKind } from "../agent/ha/index.ts";
+import {
+  initialLrmState,
+  type LrmEffect,
+  type LrmServiceView,
+  type LrmState,
+  type LrmView,
+  type LrmWork,
+  lrmStep,
+  requestShutdown,
+  type ShutdownKind,
+} from "../agent/ha/index.ts";
 import type { ServiceRecord } from "../controllers/ha/index.ts";
 import type { Guests } from "./guests.ts";
 import type { Recorder } from "./recorder.ts";
@@ -10,7 +20,13 @@ import type { SharedObjects } from "./shared-objects.ts";
 
 export const LEASE_SECONDS = 120;
 export const WATCHDOG_SECONDS = 60;
-const PARAMETERS = { behaviour: "reference", maxWorkers: Number.POSITIVE_INFINITY, maxMoves: Number.POSITIVE_INFINITY, roundLength: 0, idleRounds: 60 } as const;
+const PARAMETERS = {
+  behaviour: "reference",
+  maxWorkers: Number.POSITIVE_INFINITY,
+  maxMoves: Number.POSITIVE_INFINITY,
+  roundLength: 0,
+  idleRounds: 60,
+} as const;
 
 export interface World {
   readonly objects: SharedObjects;
@@ -29,7 +45,10 @@ export class ReferenceHost {
   boot = 0;
   agent: LrmState | undefined;
   /** Last renewal of the watchdog by the agent, and by the coordinator while it leads. */
-  readonly watchdogs: { agent: number | undefined; coordinator: number | undefined } = { agent: undefined, coordinator: undefined };
+  readonly watchdogs: { agent: number | undefined; coordinator: number | undefined } = {
+    agent: undefined,
+    coordinator: undefined,
+  };
   shutdown: ShutdownKind | undefined;
   storeFault = false;
   skipAgentRounds = 0;
@@ -92,7 +111,10 @@ export class ReferenceHost {
 
   watchdogExpired(now: number): boolean {
     const { agent, coordinator } = this.watchdogs;
-    return (agent !== undefined && now - agent > WATCHDOG_SECONDS) || (coordinator !== undefined && now - coordinator > WATCHDOG_SECONDS);
+    return (
+      (agent !== undefined && now - agent > WATCHDOG_SECONDS) ||
+      (coordinator !== undefined && now - coordinator > WATCHDOG_SECONDS)
+    );
   }
 
   /** @returns true when the step must see what came of it. */
@@ -122,19 +144,37 @@ export class ReferenceHost {
         if (this.online) objects.agent(this.name).mode = effect.mode;
         return false;
       case "report":
-        if (this.online) objects.agent(this.name).results.set(effect.service, { uid: effect.uid, outcome: effect.outcome });
+        if (this.online)
+          objects.agent(this.name).results.set(effect.service, { uid: effect.uid, outcome: effect.outcome });
         return false;
       case "forgetWork":
         delete this.#work[effect.service];
         return false;
       case "start":
-        this.#work[effect.service] = { uid: effect.uid, action: "start", outcome: this.#locked(effect.service) || this.#world.guests.start(effect.service, this.name) !== true ? "Failed" : "Ok" };
+        this.#work[effect.service] = {
+          uid: effect.uid,
+          action: "start",
+          outcome:
+            this.#locked(effect.service) || this.#world.guests.start(effect.service, this.name) !== true
+              ? "Failed"
+              : "Ok",
+        };
         return true;
       case "stop":
-        this.#work[effect.service] = { uid: effect.uid, action: "stop", outcome: this.#locked(effect.service) || !this.#world.guests.stop(effect.service, this.name) ? "Failed" : "Ok" };
+        this.#work[effect.service] = {
+          uid: effect.uid,
+          action: "stop",
+          outcome:
+            this.#locked(effect.service) || !this.#world.guests.stop(effect.service, this.name) ? "Failed" : "Ok",
+        };
         return true;
       case "move":
-        this.#work[effect.service] = { uid: effect.uid, action: "move", mode: effect.mode, outcome: this.#move(effect.service, effect.target, effect.mode) ? "Ok" : "Failed" };
+        this.#work[effect.service] = {
+          uid: effect.uid,
+          action: "move",
+          mode: effect.mode,
+          outcome: this.#move(effect.service, effect.target, effect.mode) ? "Ok" : "Failed",
+        };
         return true;
       default:
         return false;
@@ -175,14 +215,26 @@ export class ReferenceHost {
       node: this.name,
       quorate: this.online,
       storeReadable: true,
-      lease: { holder: expired || lease.holder === "none" ? "none" : lease.holder === "crm" ? "crm" : lease.boot === this.boot ? "self" : "none", epoch: lease.epoch },
+      lease: {
+        holder:
+          expired || lease.holder === "none"
+            ? "none"
+            : lease.holder === "crm"
+              ? "crm"
+              : lease.boot === this.boot
+                ? "self"
+                : "none",
+        epoch: lease.epoch,
+      },
       watchdog: { armed: this.watchdogs.agent !== undefined, expiring: false },
       services,
       strays: [],
       work: { ...this.#work },
       disarmed: objects.crm?.disarm !== undefined,
       maintenance: objects.maintenance.has(this.name),
-      ...(this.shutdown === undefined ? {} : { shutdown: { kind: this.shutdown, policy: objects.scenario.policy.onShutdown } }),
+      ...(this.shutdown === undefined
+        ? {}
+        : { shutdown: { kind: this.shutdown, policy: objects.scenario.policy.onShutdown } }),
       ...(reportedMode === undefined ? {} : { reportedMode }),
       sameRound,
     };
@@ -194,7 +246,13 @@ export class ReferenceHost {
 }
 
 /** A service as the objects show it to the agent of `node`. */
-export function lrmService(id: string, record: ServiceRecord, objects: SharedObjects, guests: Guests, node: string): LrmServiceView {
+export function lrmService(
+  id: string,
+  record: ServiceRecord,
+  objects: SharedObjects,
+  guests: Guests,
+  node: string,
+): LrmServiceView {
   const service = objects.services.get(id);
   return {
     state: record.state,

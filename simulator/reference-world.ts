@@ -4,11 +4,11 @@
  */
 import { QuorateError } from "../errors.ts";
 import { Guests } from "./guests.ts";
+import { restoreState } from "./initial-state.ts";
 import { applyToObjects } from "./operations.ts";
 import { Recorder, type SimEvent } from "./recorder.ts";
 import { type CoordinatorWorld, type LeaderLease, ReferenceCoordinator } from "./reference-coordinator.ts";
 import { ReferenceHost } from "./reference-host.ts";
-import { restoreState } from "./initial-state.ts";
 import type { Op, Scenario } from "./scenario.ts";
 import { SharedObjects } from "./shared-objects.ts";
 
@@ -150,14 +150,14 @@ class ReferenceWorld implements CoordinatorWorld {
   #inject(op: Op): void {
     this.recorder.add(this.now, { actor: "env", class: "input", kind: "inject", cmd: op });
     if (applyToObjects(op, this.objects, this.guests)) return;
-    const name = String(op["node"]);
+    const name = String(op.node);
     switch (op.op) {
       case "node.power":
-        if (op["on"] === true) this.#powerOn(name);
+        if (op.on === true) this.#powerOn(name);
         else this.#powerOff(this.#host(name));
         return;
       case "node.network":
-        this.#host(name).network = op["up"] === true;
+        this.#host(name).network = op.up === true;
         return;
       case "node.reboot":
         this.#host(name).ask("reboot");
@@ -175,21 +175,25 @@ class ReferenceWorld implements CoordinatorWorld {
         if (this.#host(name).power) this.coordinators.get(name)?.start();
         return;
       case "store.fault":
-        this.#host(name).storeFault = op["fail"] === true;
+        this.#host(name).storeFault = op.fail === true;
         return;
       case "skip-round":
         this.#skip(op);
         return;
       default:
-        throw new QuorateError("user", "UnknownOperation", `operation "${op.op}" is not known in the round-based world`);
+        throw new QuorateError(
+          "user",
+          "UnknownOperation",
+          `operation "${op.op}" is not known in the round-based world`,
+        );
     }
   }
 
   #skip(op: Op): void {
-    const rounds = Number(op["rounds"] ?? op["count"] ?? 1);
+    const rounds = Number(op.rounds ?? op.count ?? 1);
     const who = JSON.stringify(op);
     for (const [name, host] of this.hosts) {
-      if (typeof op["node"] === "string" && op["node"] !== name) continue;
+      if (typeof op.node === "string" && op.node !== name) continue;
       const coordinator = this.coordinators.get(name);
       if (/agent|lrm/.test(who)) host.skipAgentRounds = rounds;
       else if (coordinator) coordinator.skipRounds = rounds;
@@ -212,7 +216,8 @@ class ReferenceWorld implements CoordinatorWorld {
 
   #host(name: string): ReferenceHost {
     const host = this.hosts.get(name);
-    if (!host) throw new QuorateError("user", "UnknownNode", `an operation names node "${name}", which is not in the scenario`);
+    if (!host)
+      throw new QuorateError("user", "UnknownNode", `an operation names node "${name}", which is not in the scenario`);
     return host;
   }
 

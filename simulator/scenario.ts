@@ -95,9 +95,13 @@ export function readScenario(file: string): Scenario {
   try {
     raw = JSON.parse(readFileSync(file, "utf8"));
   } catch (error) {
-    throw new QuorateError("user", "UnreadableScenario", `scenario "${file}" cannot be read: ${(error as Error).message}`);
+    throw new QuorateError(
+      "user",
+      "UnreadableScenario",
+      `scenario "${file}" cannot be read: ${(error as Error).message}`,
+    );
   }
-  if (!isObject(raw) || !isObject(raw["setup"]) || !Array.isArray(raw["steps"]) || !Array.isArray(raw["step_times"])) {
+  if (!isObject(raw) || !isObject(raw.setup) || !Array.isArray(raw.steps) || !Array.isArray(raw.step_times)) {
     throw new QuorateError("user", "InvalidScenario", `"${file}" is no scenario: it needs setup, steps and step_times`);
   }
   return parseScenario(raw);
@@ -105,42 +109,48 @@ export function readScenario(file: string): Scenario {
 
 /** @throws QuorateError of class user for an operation or field that is not known. */
 export function parseScenario(raw: Json): Scenario {
-  const setup = object(raw["setup"]);
-  const policy = object(setup["policy"]);
-  const rebalance = policy["auto_rebalance"];
-  const stats = object(setup["stats"]);
-  const times = (raw["step_times"] as unknown[]).map((time) => (typeof time === "number" ? time : undefined));
-  const steps = raw["steps"] as unknown[];
-  const initial = setup["initial_state"];
-  const cluster = object(raw["cluster"]);
+  const setup = object(raw.setup);
+  const policy = object(setup.policy);
+  const rebalance = policy.auto_rebalance;
+  const stats = object(setup.stats);
+  const times = (raw.step_times as unknown[]).map((time) => (typeof time === "number" ? time : undefined));
+  const steps = raw.steps as unknown[];
+  const initial = setup.initial_state;
+  const cluster = object(raw.cluster);
   return {
-    name: String(raw["name"] ?? "unnamed"),
-    description: String(raw["description"] ?? ""),
-    nodes: mapValues(object(setup["nodes"]), parseNode),
-    services: mapValues(object(setup["services"]), parseService),
-    groups: mapValues(object(setup["groups"]), parseGroup),
-    rules: (setup["rules"] as unknown[] | undefined) ?? [],
+    name: String(raw.name ?? "unnamed"),
+    description: String(raw.description ?? ""),
+    nodes: mapValues(object(setup.nodes), parseNode),
+    services: mapValues(object(setup.services), parseService),
+    groups: mapValues(object(setup.groups), parseGroup),
+    rules: (setup.rules as unknown[] | undefined) ?? [],
     policy: {
-      onShutdown: oneOf(policy["on_shutdown"], ["conditional", "freeze", "failover", "migrate"], "conditional"),
-      scheduler: oneOf(policy["scheduler"], ["basic", "static", "dynamic"], "basic"),
-      placeOnStart: policy["place_on_start"] === true,
+      onShutdown: oneOf(policy.on_shutdown, ["conditional", "freeze", "failover", "migrate"], "conditional"),
+      scheduler: oneOf(policy.scheduler, ["basic", "static", "dynamic"], "basic"),
+      placeOnStart: policy.place_on_start === true,
       ...(isObject(rebalance) ? { autoRebalance: parseRebalance(rebalance) } : {}),
     },
-    defined: mapValues(object(stats["static"]), (usage) => ({ cpu: number(usage["maxcpu"], 4), memory: number(usage["maxmem"], 4 * GIB) })),
-    measured: mapValues(object(stats["dynamic"]), (usage) => ({ cpu: number(usage["cpu"], 2), memory: number(usage["mem"], 2 * GIB) })),
+    defined: mapValues(object(stats.static), (usage) => ({
+      cpu: number(usage.maxcpu, 4),
+      memory: number(usage.maxmem, 4 * GIB),
+    })),
+    measured: mapValues(object(stats.dynamic), (usage) => ({
+      cpu: number(usage.cpu, 2),
+      memory: number(usage.mem, 2 * GIB),
+    })),
     ...(isObject(initial) ? { initialState: initial as unknown as InitialState } : {}),
     cluster: {
-      tokenMilliseconds: number(cluster["token_milliseconds"], 3000),
-      watchdogSeconds: number(cluster["watchdog_seconds"], 10),
-      qdevice: cluster["qdevice"] === true,
+      tokenMilliseconds: number(cluster.token_milliseconds, 3000),
+      watchdogSeconds: number(cluster.watchdog_seconds, 10),
+      qdevice: cluster.qdevice === true,
     },
     batches: steps.flatMap((ops, i) => {
       const at = times[i];
       return at === undefined || !Array.isArray(ops) ? [] : [{ at, ops: ops as Op[] }];
     }),
-    endTime: number(raw["end_time"], 720),
-    final: { services: object(object(raw["final"])["services"]) as Record<string, Final> },
-    checks: (raw["checks"] as Check[] | undefined) ?? [],
+    endTime: number(raw.end_time, 720),
+    final: { services: object(object(raw.final).services) as Record<string, Final> },
+    checks: (raw.checks as Check[] | undefined) ?? [],
   };
 }
 
@@ -150,43 +160,54 @@ export const DEFAULT_MEASURED: Usage = { cpu: 2, memory: 2 * GIB };
 
 function parseNode(node: Json): ScenarioNode {
   return {
-    power: node["power"] === true,
-    network: node["network"] === true,
-    cpus: number(node["cpus"] ?? node["maxcpu"], 24),
-    memory: number(node["memory"] ?? node["maxmem"], 128 * GIB),
-    votes: number(node["votes"], 1),
+    power: node.power === true,
+    network: node.network === true,
+    cpus: number(node.cpus ?? node.maxcpu, 24),
+    memory: number(node.memory ?? node.maxmem, 128 * GIB),
+    votes: number(node.votes, 1),
   };
 }
 
 export function parseService(service: Json): ScenarioService {
   return {
-    node: String(service["node"]),
-    want: oneOf(service["want"], ["started", "stopped", "disabled", "ignored"], "started"),
-    max_restart: number(service["max_restart"], 1),
-    max_relocate: number(service["max_relocate"], 1),
-    failback: service["failback"] !== false && service["failback"] !== 0 && service["failback"] !== "0",
-    ...(typeof service["group"] === "string" ? { group: service["group"] } : {}),
-    ...(typeof service["lock"] === "string" ? { lock: service["lock"] } : {}),
-    ...(isObject(service["failure_model"]) ? { failure_model: service["failure_model"] as unknown as FailureModel } : {}),
+    node: String(service.node),
+    want: oneOf(service.want, ["started", "stopped", "disabled", "ignored"], "started"),
+    max_restart: number(service.max_restart, 1),
+    max_relocate: number(service.max_relocate, 1),
+    failback: service.failback !== false && service.failback !== 0 && service.failback !== "0",
+    ...(typeof service.group === "string" ? { group: service.group } : {}),
+    ...(typeof service.lock === "string" ? { lock: service.lock } : {}),
+    ...(isObject(service.failure_model) ? { failure_model: service.failure_model as unknown as FailureModel } : {}),
   };
 }
 
 /** Nodes of a group as an object, a list of names, or a list of `name:priority`. */
 function parseGroup(group: Json): { nodes: Record<string, number>; restricted: boolean; failback: boolean } {
-  const given = group["nodes"];
+  const given = group.nodes;
   const list = typeof given === "string" ? given.split(",") : Array.isArray(given) ? given.map(String) : undefined;
   const nodes = list
-    ? Object.fromEntries(list.map((entry) => entry.split(":")).map(([name, priority]) => [name ?? "", Number(priority ?? 0)]))
+    ? Object.fromEntries(
+        list.map((entry) => entry.split(":")).map(([name, priority]) => [name ?? "", Number(priority ?? 0)]),
+      )
     : (object(given) as Record<string, number>);
-  return { nodes, restricted: truthy(group["restricted"]), failback: !truthy(group["nofailback"]) && group["failback"] !== false };
+  return {
+    nodes,
+    restricted: truthy(group.restricted),
+    failback: !truthy(group.nofailback) && group.failback !== false,
+  };
 }
 
-function parseRebalance(rebalance: Json): { method: "bruteforce" | "topsis"; threshold: number; holdRounds: number; margin: number } {
+function parseRebalance(rebalance: Json): {
+  method: "bruteforce" | "topsis";
+  threshold: number;
+  holdRounds: number;
+  margin: number;
+} {
   return {
-    method: oneOf(rebalance["method"], ["bruteforce", "topsis"], "bruteforce"),
-    threshold: number(rebalance["threshold"], 0.3),
-    holdRounds: number(rebalance["hold_rounds"] ?? rebalance["hold"], 3),
-    margin: number(rebalance["margin"], 0.1),
+    method: oneOf(rebalance.method, ["bruteforce", "topsis"], "bruteforce"),
+    threshold: number(rebalance.threshold, 0.3),
+    holdRounds: number(rebalance.hold_rounds ?? rebalance.hold, 3),
+    margin: number(rebalance.margin, 0.1),
   };
 }
 
@@ -197,7 +218,12 @@ export function failureModel(id: string, given: FailureModel | undefined): Failu
   if (digits === undefined) return { start_failures: 0, move_failures: 0, cannot_stop: false };
   const digit = (i: number): number => Number(digits[i] ?? 0);
   const node = digit(5);
-  return { start_failures: digit(1), move_failures: digit(2), cannot_stop: digit(3) !== 0, ...(node > 0 ? { only_on_node: `node${node}` } : {}) };
+  return {
+    start_failures: digit(1),
+    move_failures: digit(2),
+    cannot_stop: digit(3) !== 0,
+    ...(node > 0 ? { only_on_node: `node${node}` } : {}),
+  };
 }
 
 function isObject(value: unknown): value is Json {
@@ -219,6 +245,7 @@ function mapValues<T>(values: Json, map: (value: Json) => T): Record<string, T> 
 function oneOf<const T extends string>(value: unknown, allowed: readonly T[], fallback: T): T {
   if (value === undefined) return fallback;
   const found = allowed.find((entry) => entry === value);
-  if (found === undefined) throw new QuorateError("user", "InvalidScenario", `"${String(value)}" is none of ${allowed.join(", ")}`);
+  if (found === undefined)
+    throw new QuorateError("user", "InvalidScenario", `"${String(value)}" is none of ${allowed.join(", ")}`);
   return found;
 }

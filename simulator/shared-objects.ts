@@ -2,9 +2,30 @@
  * The objects that all parts of a simulated cluster share: what users asked for, what the CRM and the agents wrote, the leases. Both
  * worlds use it; they differ in who may read and write it when.
  */
-import type { AgentMode, CrmState, DisarmMode, DisarmRecord, HaPolicy, MembershipReport, NodeRecord, Rule, ServiceRecord, ServiceRequest, ServiceResult, ServiceView } from "../controllers/ha/index.ts";
+import type {
+  AgentMode,
+  CrmState,
+  DisarmMode,
+  DisarmRecord,
+  HaPolicy,
+  MembershipReport,
+  NodeRecord,
+  Rule,
+  ServiceRecord,
+  ServiceRequest,
+  ServiceResult,
+  ServiceView,
+} from "../controllers/ha/index.ts";
 import type { Guests } from "./guests.ts";
-import { DEFAULT_DEFINED, DEFAULT_MEASURED, parseService, type Scenario, type ScenarioService, type Usage, type Want } from "./scenario.ts";
+import {
+  DEFAULT_DEFINED,
+  DEFAULT_MEASURED,
+  parseService,
+  type Scenario,
+  type ScenarioService,
+  type Usage,
+  type Want,
+} from "./scenario.ts";
 
 export interface Lease {
   holder: "agent" | "crm" | "none";
@@ -93,7 +114,9 @@ export class SharedObjects {
     for (const id in state.services) {
       const record = state.services[id];
       if (!record) continue;
-      for (const node of record.target === undefined || record.target === record.node ? [record.node] : [record.node, record.target]) {
+      for (const node of record.target === undefined || record.target === record.node
+        ? [record.node]
+        : [record.node, record.target]) {
         const ids = this.#byNode.get(node);
         if (ids) ids.add(id);
         else this.#byNode.set(node, new Set([id]));
@@ -102,7 +125,15 @@ export class SharedObjects {
   }
 
   #stored(): CrmState {
-    this.crm ??= { services: {}, nodes: {}, commandCount: 0, imbalancedRounds: 0, idleRounds: 0, lastRoundAt: 0, goneSince: {} };
+    this.crm ??= {
+      services: {},
+      nodes: {},
+      commandCount: 0,
+      imbalancedRounds: 0,
+      idleRounds: 0,
+      lastRoundAt: 0,
+      goneSince: {},
+    };
     return this.crm;
   }
 
@@ -170,4 +201,9 @@ export class SharedObjects {
   }
 }
 
-const REQUESTED = { started: "Started", stopped: "Stopped", disabled: "Disabled", ignored: "Ignored" } as const satisfies Record<Want, string>;
+const REQUESTED = {
+  started: "Started",
+  stopped: "Stopped",
+  disabled: "Disabled",
+  ignored: "Ignored",
+} as const satisfies Record<Want, string>;

@@ -1,15 +1,23 @@
 /** `quorate simulate FILE`: a scenario in virtual time, one JSON event a line on standard output. */
+import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { classify, QuorateError } from "../errors.ts";
-import type { SimEvent } from "./recorder.ts";
 import { simulateDefault } from "./default-world.ts";
+import type { SimEvent } from "./recorder.ts";
 import { simulateReference } from "./reference-world.ts";
 import { readScenario } from "./scenario.ts";
+import { timeline } from "./timeline.ts";
 
-const USAGE = `usage: quorate simulate FILE [--timings file|quorate]
+/** Events written at once. */
+const BATCH = 5000;
+
+const USAGE = `usage: quorate simulate FILE [--timings file|quorate] [--timeline OUT.svg]
 
   --timings file     rounds and delays of the scenario's reference system (default)
   --timings quorate  the same world with this project's own default timings, event-driven
+  --timeline OUT.svg writes a picture of the run too
+
+Exit: 0, 2 for a scenario that cannot be used, 3 when a guest ran on two hosts.
 `;
 
 export async function main(args: string[]): Promise<void> {
@@ -17,7 +25,11 @@ export async function main(args: string[]): Promise<void> {
     const { values, positionals } = parseArgs({
       args,
       allowPositionals: true,
-      options: { timings: { type: "string", default: "file" }, timeline: { type: "string" }, help: { type: "boolean", short: "h" } },
+      options: {
+        timings: { type: "string", default: "file" },
+        timeline: { type: "string" },
+        help: { type: "boolean", short: "h" },
+      },
     });
     const [file, ...more] = positionals;
     if (values.help === true || file === undefined || more.length > 0) {
@@ -30,7 +42,21 @@ export async function main(args: string[]): Promise<void> {
     }
     const scenario = readScenario(file);
     const events: SimEvent[] = values.timings === "quorate" ? simulateDefault(scenario) : simulateReference(scenario);
-    process.stdout.write(events.map((event) => `${JSON.stringify(event)}\n`).join(""));
+    for (let i = 0; i < events.length; i += BATCH) {
+      process.stdout.write(
+        events
+          .slice(i, i + BATCH)
+          .map((event) => `${JSON.stringify(event)}\n`)
+          .join(""),
+      );
+    }
+    if (values.timeline !== undefined)
+      writeFileSync(values.timeline, timeline(`${scenario.name}: ${scenario.description}`, events));
+    const twice = events.filter((event) => event.class === "violation").length;
+    if (twice > 0) {
+      process.stderr.write(`quorate simulate: ${twice} times a guest ran on two hosts; look for "class":"violation"\n`);
+      process.exitCode = 3;
+    }
   } catch (thrown) {
     const error = classify(thrown);
     process.stderr.write(`quorate simulate: ${error.message}\n`);

@@ -110,8 +110,11 @@ export class QemuDriver implements GuestDriver {
     const gone = () => this.#isGone(key, mainPid);
     if (timeoutSeconds > 0) await this.#askToShutDown(key, gone, timeoutSeconds * 1000, signal);
     if (!(await gone())) {
-      await this.#withQmp(key, (qmp) => qmp.command("quit")).catch(() => {});
-      await this.#until(gone, QUIT_WITHIN_MS, signal);
+      const heard = await this.#withQmp(key, (qmp) => qmp.command("quit")).then(
+        () => true,
+        () => false,
+      );
+      if (heard) await this.#until(gone, QUIT_WITHIN_MS, signal);
     }
     if (!(await gone())) {
       await this.#units.kill(unitOf(key), "SIGKILL");

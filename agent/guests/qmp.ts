@@ -1,9 +1,9 @@
 import { open } from "node:fs/promises";
 import { connect, type Socket } from "node:net";
-import { createInterface } from "node:readline";
 import { QuorateError } from "../../errors.ts";
 
 const TIMEOUT_MS = 5_000;
+const LONGEST_LINE = 16 * 1024 * 1024;
 
 export interface QmpEvent {
   readonly event: string;
@@ -26,11 +26,13 @@ export class QmpClient implements Disposable {
   readonly #onEvent: (event: QmpEvent) => void;
   #greeted: (() => void) | undefined;
   #next = 1;
+  #unfinished = "";
 
   private constructor(socket: Socket, onEvent: (event: QmpEvent) => void) {
     this.#socket = socket;
     this.#onEvent = onEvent;
-    createInterface({ input: socket }).on("line", (line) => this.#line(line));
+    // Not by readline: it passes the socket's errors on to listeners of its own, and none of them would be ours.
+    socket.setEncoding("utf8").on("data", (text: string) => this.#received(text));
     socket.on("error", (error) => this.#fail(error.message));
     socket.on("close", () => this.#fail("the connection was closed"));
   }
@@ -62,6 +64,7 @@ export class QmpClient implements Disposable {
   }
 
   async command(name: string, args?: Readonly<Record<string, unknown>>, timeoutMs = TIMEOUT_MS): Promise<unknown> {
+    if (this.#socket.destroyed) throw noAnswer("the connection is closed");
     const id = this.#next++;
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
@@ -97,12 +100,20 @@ export class QmpClient implements Disposable {
     });
   }
 
+  #received(text: string): void {
+    const lines = (this.#unfinished + text).split("\n");
+    this.#unfinished = lines.pop() ?? "";
+    for (const line of lines) this.#line(line);
+    if (this.#unfinished.length > LONGEST_LINE) this.#fail("it sent a line without end");
+  }
+
   #line(line: string): void {
     let message: unknown;
     try {
       message = JSON.parse(line);
     } catch {
-      return this.#fail("it sent what is no JSON");
+      this.#fail("it sent what is no JSON");
+      return;
     }
     if (typeof message !== "object" || message === null) return;
     if ("QMP" in message) this.#greeted?.();
@@ -116,7 +127,10 @@ export class QmpClient implements Disposable {
     if (waiting === undefined) return;
     this.#waiting.delete(id);
     clearTimeout(waiting.timer);
-    if ("return" in message) return waiting.resolve(message.return);
+    if ("return" in message) {
+      waiting.resolve(message.return);
+      return;
+    }
     const error: unknown = "error" in message ? message.error : undefined;
     const text =
       typeof error === "object" && error !== null && "desc" in error ? String(error.desc) : "no reason given";
@@ -137,13 +151,13 @@ async function connected(path: string, timeoutMs: number): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const socket = connect({ path });
     const timer = setTimeout(() => socket.destroy(new Error(`not connected within ${timeoutMs} ms`)), timeoutMs);
-    socket.once("error", (error) => {
+    // Stays for the socket's whole life, so that there is no moment in which an error has no listener.
+    socket.on("error", (error) => {
       clearTimeout(timer);
       reject(noAnswer(error.message));
     });
     socket.once("connect", () => {
       clearTimeout(timer);
-      socket.removeAllListeners("error");
       resolve(socket);
     });
   });

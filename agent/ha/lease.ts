@@ -7,7 +7,11 @@ import type { Turn } from "./turn.ts";
 export function holdLease(turn: Turn): void {
   const { view, state } = turn;
   const { holder, epoch } = view.lease;
-  if (state.epoch !== undefined && view.storeReadable && (holder === "crm" || holder === "other" || epoch !== state.epoch)) {
+  if (
+    state.epoch !== undefined &&
+    view.storeReadable &&
+    (holder === "crm" || holder === "other" || epoch !== state.epoch)
+  ) {
     loseLease(turn, `${holder === "self" ? "this host" : holder} holds epoch ${epoch}, this agent has ${state.epoch}`);
     return;
   }
@@ -43,7 +47,8 @@ function tryAcquire(turn: Turn): void {
     return;
   }
   const wanted = turn.parameters.behaviour === "default" || (turn.activeServices().length > 0 && !view.disarmed);
-  if (wanted && turn.state.shutdownPlan === undefined && view.lease.holder === "none") turn.effect({ type: "acquireLease" });
+  if (wanted && turn.state.shutdownPlan === undefined && view.lease.holder === "none")
+    turn.effect({ type: "acquireLease" });
 }
 
 /** Becomes active when there is something to guard: the watchdog is armed before anything starts. */
@@ -79,7 +84,7 @@ export function letGo(turn: Turn): boolean {
   const { view, state } = turn;
   if (state.epoch === undefined || !turn.holdsLease || !view.quorate) return false;
   if (view.disarmed) {
-    if (turn.workRuns() || !guards(turn)) return true;
+    if (turn.workRuns() || !guards(turn) || !crmKnows(turn)) return true;
     release(turn, "disarm");
     return true;
   }
@@ -96,6 +101,18 @@ export function letGo(turn: Turn): boolean {
   turn.event("role.idle", undefined, { rounds: turn.parameters.idleRounds });
   release(turn, "idle");
   return true;
+}
+
+/**
+ * The CRM counts no guest that runs here as guarded any more: it is frozen, or under a command that this agent has not answered. Only
+ * then may the watchdog be closed: a fence by time-outs would prove nothing for it.
+ */
+function crmKnows(turn: Turn): boolean {
+  if (turn.parameters.behaviour === "reference") return true;
+  return Object.entries(turn.view.services).every(([id, service]) => {
+    const answered = turn.state.done[id]?.uid === service.command.uid;
+    return service.node !== turn.view.node || service.running === false || service.state === "Freeze" || !answered;
+  });
 }
 
 function guards(turn: Turn): boolean {
@@ -123,4 +140,3 @@ export function release(turn: Turn, cause: "disarm" | "idle" | "shutdown"): void
 export function inMaintenance(turn: Turn): boolean {
   return turn.view.maintenance || turn.state.shutdownPlan === "drain" || turn.state.shutdownPlan === "already-drained";
 }
-

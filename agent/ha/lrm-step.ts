@@ -11,11 +11,26 @@ import { Turn } from "./turn.ts";
 import type { LrmParameters, LrmState, LrmStepResult, LrmView, Milliseconds, Outcome, ReportedMode } from "./types.ts";
 import { beginWork, takeEndedWork } from "./work.ts";
 
-export const DEFAULT_LRM_PARAMETERS: LrmParameters = { behaviour: "default", maxWorkers: 4, maxMoves: 1, roundLength: 10_000, idleRounds: 60 };
+export const DEFAULT_LRM_PARAMETERS: LrmParameters = {
+  behaviour: "default",
+  maxWorkers: 4,
+  maxMoves: 1,
+  roundLength: 10_000,
+  idleRounds: 60,
+};
 
 /** What an agent begins with. @param results HAResource.status.result of the services here: their commands are not repeated. */
 export function initialLrmState(results: Readonly<Record<string, { uid: string; outcome: Outcome }>> = {}): LrmState {
-  return { mode: "Idle", done: results, startRetries: {}, idleRounds: 0, lastRoundAt: Number.NEGATIVE_INFINITY, begun: [], shutdownStops: [], exited: false };
+  return {
+    mode: "Idle",
+    done: results,
+    startRetries: {},
+    idleRounds: 0,
+    lastRoundAt: Number.NEGATIVE_INFINITY,
+    begun: [],
+    shutdownStops: [],
+    exited: false,
+  };
 }
 
 export function lrmStep(state: LrmState, view: LrmView, now: Milliseconds, parameters: LrmParameters): LrmStepResult {
@@ -35,7 +50,12 @@ export function lrmStep(state: LrmState, view: LrmView, now: Milliseconds, param
 /**
  * The agent is asked to stop: makes the plan and reports it, before the next step acts on it. For a shell that must answer at once.
  */
-export function requestShutdown(state: LrmState, view: LrmView, now: Milliseconds, parameters: LrmParameters): LrmStepResult {
+export function requestShutdown(
+  state: LrmState,
+  view: LrmView,
+  now: Milliseconds,
+  parameters: LrmParameters,
+): LrmStepResult {
   const turn = new Turn(state, view, now, parameters);
   planShutdown(turn);
   reportMode(turn);

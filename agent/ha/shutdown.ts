@@ -41,7 +41,9 @@ export function shutDown(turn: Turn): void {
   if (waiting.length > 0) return;
   if (stopsGuests(turn)) stopGuests(turn);
   if (turn.workRuns() || turn.effects.some((effect) => effect.type === "stop")) return;
-  const stillRunning = runningHere(turn.view).filter((id) => stopsGuests(turn) || plan !== "freeze" || turn.view.services[id]?.state !== "Freeze");
+  const stillRunning = runningHere(turn.view).filter(
+    (id) => stopsGuests(turn) || plan !== "freeze" || turn.view.services[id]?.state !== "Freeze",
+  );
   if (stillRunning.length === 0) release(turn, "shutdown"); // else lease and watchdog stay as they are: guests may run
   exit(turn);
 }
@@ -69,7 +71,9 @@ function exit(turn: Turn): void {
 }
 
 function runningHere(view: LrmView): string[] {
-  return Object.keys(view.services).filter((id) => view.services[id]?.node === view.node && view.services[id]?.running !== false).sort();
+  return Object.keys(view.services)
+    .filter((id) => view.services[id]?.node === view.node && view.services[id]?.running !== false)
+    .sort();
 }
 
 function operation(kind: ShutdownKind, plan: ShutdownPlan): string {

@@ -45,7 +45,9 @@ export class Turn {
     const { node, services } = this.view;
     return Object.keys(services).filter((id) => {
       const service = services[id];
-      return service !== undefined && (service.target === node || (service.node === node && !AT_REST.has(service.state)));
+      return (
+        service !== undefined && (service.target === node || (service.node === node && !AT_REST.has(service.state)))
+      );
     });
   }
 
@@ -61,4 +63,12 @@ export class Turn {
   }
 }
 
-const AT_REST = new Set<LrmServiceState>(["Stopped", "Freeze", "Error", "RequestStart", "Ignored", "Fence", "Recovery"]);
+const AT_REST = new Set<LrmServiceState>([
+  "Stopped",
+  "Freeze",
+  "Error",
+  "RequestStart",
+  "Ignored",
+  "Fence",
+  "Recovery",
+]);

@@ -120,10 +120,28 @@ export type LrmEffect =
   /** The lease was lost to another: the host must reset. */
   | { readonly type: "expireWatchdog"; readonly why: string }
   | { readonly type: "start"; readonly service: string; readonly uid: string }
-  | { readonly type: "stop"; readonly service: string; readonly uid: string; readonly timeoutSeconds?: number; readonly why: "command" | "shutdown" }
-  | { readonly type: "move"; readonly service: string; readonly uid: string; readonly target: string; readonly mode: "live" | "restart" }
+  | {
+      readonly type: "stop";
+      readonly service: string;
+      readonly uid: string;
+      readonly timeoutSeconds?: number;
+      readonly why: "command" | "shutdown";
+    }
+  | {
+      readonly type: "move";
+      readonly service: string;
+      readonly uid: string;
+      readonly target: string;
+      readonly mode: "live" | "restart";
+    }
   /** Write HAResource.status.result. */
-  | { readonly type: "report"; readonly service: string; readonly uid: string; readonly outcome: Outcome; readonly message?: string }
+  | {
+      readonly type: "report";
+      readonly service: string;
+      readonly uid: string;
+      readonly outcome: Outcome;
+      readonly message?: string;
+    }
   /** The result of this ended work is in the state now. */
   | { readonly type: "forgetWork"; readonly service: string }
   /** Write ClusterNode.status.lrm and the Lease's mode annotation. */

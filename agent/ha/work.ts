@@ -18,7 +18,13 @@ export function takeEndedWork(turn: Turn): void {
   }
 }
 
-function endStart(turn: Turn, id: string, work: LrmWork, outcome: Outcome, shown: Readonly<Record<string, unknown>>): void {
+function endStart(
+  turn: Turn,
+  id: string,
+  work: LrmWork,
+  outcome: Outcome,
+  shown: Readonly<Record<string, unknown>>,
+): void {
   if (outcome === "Ok") {
     turn.event("start.ok", id, shown);
     setRetries(turn, id, 0);
@@ -42,7 +48,13 @@ function endStart(turn: Turn, id: string, work: LrmWork, outcome: Outcome, shown
   report(turn, id, work.uid, "Failed", work.message);
 }
 
-function endStop(turn: Turn, id: string, work: LrmWork, outcome: Outcome, shown: Readonly<Record<string, unknown>>): void {
+function endStop(
+  turn: Turn,
+  id: string,
+  work: LrmWork,
+  outcome: Outcome,
+  shown: Readonly<Record<string, unknown>>,
+): void {
   if (outcome === "Ok") turn.event("stop.ok", id, shown);
   else turn.event("stop.fail", id, { ...shown, repeats: true });
   const service = turn.view.services[id];
@@ -50,7 +62,13 @@ function endStop(turn: Turn, id: string, work: LrmWork, outcome: Outcome, shown:
   if (commanded) report(turn, id, work.uid, outcome, work.message);
 }
 
-function endMove(turn: Turn, id: string, work: LrmWork, outcome: Outcome, shown: Readonly<Record<string, unknown>>): void {
+function endMove(
+  turn: Turn,
+  id: string,
+  work: LrmWork,
+  outcome: Outcome,
+  shown: Readonly<Record<string, unknown>>,
+): void {
   const service = turn.view.services[id];
   const mode = work.mode ?? "restart";
   const target = service?.target ?? service?.command.target;
@@ -68,7 +86,8 @@ export function beginWork(turn: Turn): void {
   let moves = Object.values(view.work).filter((work) => work.outcome === undefined && work.action === "move").length;
   for (const id of Object.keys(view.services).sort()) {
     const service = view.services[id];
-    if (!service || service.node !== view.node || view.work[id] !== undefined || turn.state.begun.includes(id)) continue;
+    if (!service || service.node !== view.node || view.work[id] !== undefined || turn.state.begun.includes(id))
+      continue;
     if (workers >= turn.parameters.maxWorkers) return;
     const before = turn.effects.length;
     handle(turn, id, service, moves < turn.parameters.maxMoves);
@@ -105,7 +124,11 @@ function handle(turn: Turn, id: string, service: LrmServiceView, mayMove: boolea
     report(turn, id, uid, "WrongNode", `the guest belongs to node ${service.owner}`);
     return;
   }
-  if (turn.parameters.behaviour === "default" && service.lock !== undefined && !(service.state === "Started" && service.running === true)) {
+  if (
+    turn.parameters.behaviour === "default" &&
+    service.lock !== undefined &&
+    !(service.state === "Started" && service.running === true)
+  ) {
     return; // the lock ends, or somebody removes it; nothing is begun under it
   }
   if (service.state === "Started") beginStart(turn, id, service, uid, ended);
@@ -119,7 +142,8 @@ const COMMANDED = new Set(["Started", "RequestStop", "Migrate", "Relocate", "Req
 
 function beginStart(turn: Turn, id: string, service: LrmServiceView, uid: string, ended: Outcome | undefined): void {
   if (service.running === true) {
-    if (ended === undefined) report(turn, id, uid, "Ok");
+    // The answer says that the guest is guarded here, so it waits for the watchdog.
+    if (ended === undefined && turn.view.watchdog.armed) report(turn, id, uid, "Ok");
     return;
   }
   if (service.running === "unknown" || !turn.view.watchdog.armed || turn.state.shutdownPlan === "stop") return;
@@ -130,7 +154,13 @@ function beginStart(turn: Turn, id: string, service: LrmServiceView, uid: string
 function beginStop(turn: Turn, id: string, service: LrmServiceView, uid: string): void {
   const timeout = service.state === "RequestStop" ? service.command.stopTimeoutSeconds : undefined;
   turn.event("stop.begin", id, timeout === undefined ? {} : { timeout });
-  turn.effect({ type: "stop", service: id, uid, why: "command", ...(timeout === undefined ? {} : { timeoutSeconds: timeout }) });
+  turn.effect({
+    type: "stop",
+    service: id,
+    uid,
+    why: "command",
+    ...(timeout === undefined ? {} : { timeoutSeconds: timeout }),
+  });
 }
 
 function beginMove(turn: Turn, id: string, service: LrmServiceView, uid: string): void {

@@ -4,13 +4,13 @@ import "reflect-metadata";
 import * as x509 from "@peculiar/x509";
 import type { Clock } from "../../clock.ts";
 import { QuorateError } from "../../errors.ts";
-import { CERTIFICATE_SIGNING_REQUESTS, CONFIG_MAPS, type KubeClient } from "../../kube/index.ts";
+import { CERTIFICATE_SIGNING_REQUESTS, CONFIG_MAPS, type KubeApi } from "../../kube/index.ts";
 import type { Logger } from "../../log.ts";
 import type { Host } from "../host/index.ts";
 import type { TlsIdentity } from "../transfer/index.ts";
 
 export interface IdentityOptions {
-  readonly client: KubeClient;
+  readonly client: KubeApi;
   readonly host: Host;
   readonly clock: Clock;
   readonly log: Logger;
@@ -21,6 +21,7 @@ export interface IdentityOptions {
 export const SIGNER = "quorate.dev/agent";
 const CURVE = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
 const SIGN_WITHIN_MS = 20_000;
+const ASK_EVERY_MS = 300;
 
 /** The certificate is renewed when a third of its time is left. */
 const RENEW_AT = 2 / 3;
@@ -32,10 +33,18 @@ interface Held {
   readonly authority: string;
 }
 
+/** A request that was made and has no answer yet. */
+interface Pending {
+  readonly name: string;
+  readonly keyPem: string;
+}
+
 /** One at a time; kept on the host, so that a restarted agent needs no new one. */
 export class Identity {
   readonly #options: IdentityOptions;
   #held: Held | undefined;
+  /** Asked for in vain so far: it is waited for again, so that an absent controller does not find a heap of requests. */
+  #pending: Pending | undefined;
   #turn: Promise<unknown> = Promise.resolve();
 
   constructor(options: IdentityOptions) {
@@ -75,9 +84,10 @@ export class Identity {
     ) {
       return { identity: held.identity, renewed: false };
     }
-    const keys = await webcrypto.subtle.generateKey(CURVE, true, ["sign", "verify"]);
-    const keyPem = x509.PemConverter.encode(await webcrypto.subtle.exportKey("pkcs8", keys.privateKey), "PRIVATE KEY");
-    const cert = await this.#sign(keys, addresses);
+    this.#pending ??= await this.#ask(addresses);
+    const { name, keyPem } = this.#pending;
+    const cert = await this.#awaitAnswer(name);
+    this.#pending = undefined;
     const folder = this.#folder;
     await mkdir(host.path(folder), { recursive: true, mode: 0o700 });
     await host.writeFileAtomic(`${folder}/identity.json`, JSON.stringify({ key: keyPem, cert, authority }), {
@@ -108,8 +118,10 @@ export class Identity {
     }
   }
 
-  async #sign(keys: webcrypto.CryptoKeyPair, addresses: readonly string[]): Promise<string> {
+  /** Makes a key and asks for a certificate of it. The key stays here. */
+  async #ask(addresses: readonly string[]): Promise<Pending> {
     const { client, clock, node, namespace } = this.#options;
+    const keys = await webcrypto.subtle.generateKey(CURVE, true, ["sign", "verify"]);
     const request = await x509.Pkcs10CertificateRequestGenerator.create({
       name: [{ CN: [node] }, { O: [`quorate:${namespace}`] }],
       keys,
@@ -121,7 +133,7 @@ export class Identity {
         ]),
       ],
     });
-    const name = `quorate-${namespace}-${node}-${clock.wallMs().toString(36)}`.slice(0, 253);
+    const name = `quorate-${namespace}-${node}-${clock.wallMs().toString(36)}`;
     await client.create(CERTIFICATE_SIGNING_REQUESTS, {
       metadata: { name },
       spec: {
@@ -130,19 +142,26 @@ export class Identity {
         usages: ["digital signature", "client auth", "server auth"],
       },
     });
+    const exported = await webcrypto.subtle.exportKey("pkcs8", keys.privateKey);
+    return { name, keyPem: x509.PemConverter.encode(exported, "PRIVATE KEY") };
+  }
+
+  async #awaitAnswer(name: string): Promise<string> {
+    const { client, clock, node } = this.#options;
     const until = clock.elapsedMs() + SIGN_WITHIN_MS;
-    while (clock.elapsedMs() < until) {
+    for (;;) {
       const answer = await client.get(CERTIFICATE_SIGNING_REQUESTS, { name });
-      const denied = answer?.status?.conditions?.find((each) => each.type === "Denied" || each.type === "Failed");
-      if (denied !== undefined)
-        throw new QuorateError(
-          "environment",
-          "NotSigned",
-          `the certificate of node "${node}" was refused: ${denied.message ?? denied.reason ?? "no reason given"}`,
-        );
-      if (answer?.status?.certificate !== undefined)
-        return Buffer.from(answer.status.certificate, "base64").toString("utf8");
-      await clock.sleep(300);
+      const denied = answer?.status?.conditions?.find(({ type }) => type === "Denied" || type === "Failed");
+      if (answer === undefined || denied !== undefined) {
+        this.#pending = undefined;
+        const why =
+          denied?.message ?? denied?.reason ?? (answer === undefined ? "the request was deleted" : "no reason given");
+        throw new QuorateError("environment", "NotSigned", `the certificate of node "${node}" was refused: ${why}`);
+      }
+      const certificate = answer.status?.certificate;
+      if (certificate !== undefined) return Buffer.from(certificate, "base64").toString("utf8");
+      if (clock.elapsedMs() >= until) break;
+      await clock.sleep(ASK_EVERY_MS);
     }
     throw new QuorateError(
       "transient",

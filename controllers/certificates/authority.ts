@@ -42,19 +42,32 @@ export interface Asked {
   readonly namespace: string;
 }
 
-/** Whose identity the request asks for; undefined when it is no sound request of an agent. */
-export async function readRequest(pem: string): Promise<Asked | undefined> {
+export interface Unsound {
+  readonly problem: string;
+}
+
+/** Whose identity the request asks for, or what is wrong with it. */
+export async function readRequest(pem: string): Promise<Asked | Unsound> {
   let request: x509.Pkcs10CertificateRequest;
   try {
     request = new x509.Pkcs10CertificateRequest(pem);
-    if (!(await request.verify())) return undefined;
+    if (!(await request.verify())) return { problem: "the request is not signed with the key that it holds" };
   } catch {
-    return undefined;
+    return { problem: "the request is no PKCS #10 request that can be read" };
+  }
+  const { name, namedCurve } = request.publicKey.algorithm as { name: string; namedCurve?: string };
+  if (name !== CURVE.name || namedCurve !== CURVE.namedCurve) {
+    return { problem: `the key is of ${namedCurve ?? name}; agents have keys of ECDSA on P-256` };
   }
   const [node, ...otherNodes] = request.subjectName.getField("CN");
   const [organization, ...others] = request.subjectName.getField("O");
   const namespace = /^quorate:([a-z0-9]([-a-z0-9]*[a-z0-9])?)$/.exec(organization ?? "")?.[1];
-  if (node === undefined || otherNodes.length > 0 || others.length > 0 || namespace === undefined) return undefined;
+  if (node === undefined || otherNodes.length > 0 || !/^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/.test(node)) {
+    return { problem: "the subject needs exactly one CN, the name of the node" };
+  }
+  if (others.length > 0 || namespace === undefined) {
+    return { problem: "the subject needs exactly one O, quorate:<namespace>" };
+  }
   return { node, namespace };
 }
 

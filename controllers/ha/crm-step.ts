@@ -11,7 +11,15 @@ import { rebalance } from "./rebalance.ts";
 import { Round } from "./round.ts";
 import { compileRules, type RuleSet } from "./rules.ts";
 import { stepService } from "./services.ts";
-import type { CrmParameters, CrmState, CrmStepResult, CrmView, Milliseconds, NodeRecord, ServiceRecord } from "./types.ts";
+import type {
+  CrmParameters,
+  CrmState,
+  CrmStepResult,
+  CrmView,
+  Milliseconds,
+  NodeRecord,
+  ServiceRecord,
+} from "./types.ts";
 
 export const DEFAULT_CRM_PARAMETERS: CrmParameters = {
   behaviour: "default",
@@ -50,20 +58,22 @@ export function crmStep(state: CrmState, view: CrmView, now: Milliseconds, param
   const round = new Round(state, view, rules.compiled, parameters, now);
   if (!view.quorate) return { state, effects: [], events: [], droppedRules: rules.dropped, idle: false };
 
+  const newRound = !view.sameRound && now - state.lastRoundAt >= parameters.roundLength;
+  round.newRound = newRound;
   updateNodes(round);
   adoptAndDrop(round);
   round.recount();
   if (!view.sameRound) takeRequests(round, view.requests);
   updateDisarm(round);
   round.recount();
-  const newRound = !view.sameRound && now - state.lastRoundAt >= parameters.roundLength;
   if (newRound) rebalance(round);
   if (!servicesSuspended(round)) stepServices(round);
   releaseLeases(round);
 
   const idleRounds = round.services.size > 0 ? 0 : state.idleRounds + (newRound ? 1 : 0);
   const idle = idleRounds > parameters.idleRounds;
-  if (idle && state.idleRounds <= parameters.idleRounds) round.event("role.idle", "cluster", undefined, { rounds: parameters.idleRounds });
+  if (idle && state.idleRounds <= parameters.idleRounds)
+    round.event("role.idle", "cluster", undefined, { rounds: parameters.idleRounds });
   const finished = round.finish(idleRounds, newRound ? now : state.lastRoundAt, forgetNodes(round, state.goneSince));
   return { ...finished, events: round.events, droppedRules: rules.dropped, idle };
 }

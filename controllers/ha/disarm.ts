@@ -3,7 +3,7 @@
  * waits for what is under way; offline nodes do not hold it up.
  */
 import type { Round } from "./round.ts";
-import type { ServiceState } from "./types.ts";
+import type { ServiceRecord, ServiceState } from "./types.ts";
 
 const UNDER_WAY = new Set<ServiceState>(["Fence", "Recovery", "Migrate", "Relocate", "RequestStartBalance"]);
 
@@ -18,7 +18,7 @@ export function updateDisarm(round: Round): void {
     round.event("command.accepted", "cluster", undefined, { op: "disarm", mode: wanted.toLowerCase() });
     round.disarm = { mode: wanted, phase: "Disarming", agreed: false };
   }
-  const busy = round.serviceIds().find((id) => UNDER_WAY.has(round.services.get(id)?.state ?? "Started"));
+  const busy = round.serviceIds().find((id) => isUnderWay(round, id));
   if (busy !== undefined && round.disarm.phase === "Disarming") {
     round.event("disarm.deferred", "service", busy, { state: round.services.get(busy)?.state?.toLowerCase() });
     return;
@@ -30,22 +30,52 @@ export function updateDisarm(round: Round): void {
   }
 }
 
-/** Services are left alone: suspended in `Ignore`, nothing else to do for them. */
+/** By default also a guest that was just given to its node and is not up yet: frozen now, it would stay down until arm. */
+function isUnderWay(round: Round, id: string): boolean {
+  const record = round.services.get(id);
+  const view = round.view.services[id];
+  if (!record || !view) return false;
+  if (UNDER_WAY.has(record.state)) return true;
+  const answered = view.result?.uid === record.command.uid;
+  return (
+    !round.reference &&
+    record.state === "Started" &&
+    !view.running &&
+    !answered &&
+    round.placeable.includes(record.node)
+  );
+}
+
+/** Services are left alone until HA is armed again. The reference goes on with those that it did not freeze. */
 export function servicesSuspended(round: Round): boolean {
-  return round.disarm?.mode === "Ignore" && round.disarm.agreed;
+  return round.disarm?.agreed === true && (round.disarm.mode === "Ignore" || !round.reference);
 }
 
 function letGo(round: Round, mode: "Freeze" | "Ignore"): void {
   const first = round.disarm?.agreed === false;
   for (const id of round.serviceIds()) {
-    const state = round.services.get(id)?.state;
-    if (mode === "Ignore") {
-      if (first) round.event("service.suspended", "service", id, { cause: "disarm" });
-    } else if (state !== "Freeze" && state !== "Error" && state !== undefined && !UNDER_WAY.has(state)) {
-      round.setState(id, "Freeze", { shown: { cause: "disarm" } });
+    const record = round.services.get(id);
+    if (!record) continue;
+    if (mode === "Ignore" && first) round.event("service.suspended", "service", id, { cause: "disarm" });
+    if (mode === "Freeze" && mayFreeze(round, record)) {
+      round.setState(id, "Freeze", { guarded: false, shown: { cause: "disarm" } });
+    } else if (!round.reference && record.guarded !== false && isHeard(round, record.node)) {
+      // Its watchdog is about to be closed while it runs. Under the new command its agent has not answered for it.
+      round.amend(id, { guarded: false });
+      round.renewCommand(id);
     }
   }
   if (round.disarm && first) round.disarm = { ...round.disarm, agreed: true };
+}
+
+/** By default only where the agent hears of it: a guest on a lost node is fenced and recovered when HA is armed again. */
+function mayFreeze(round: Round, { state, node }: ServiceRecord): boolean {
+  if (state === "Freeze" || state === "Error" || UNDER_WAY.has(state)) return false;
+  return round.reference || isHeard(round, node);
+}
+
+function isHeard(round: Round, node: string): boolean {
+  return round.view.nodes[node]?.member === true;
 }
 
 function agentsLetGo(round: Round): boolean {

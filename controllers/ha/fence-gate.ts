@@ -76,20 +76,32 @@ export interface GateInput {
  * @param nodes all nodes of the configuration: whoever is not in a report lacks from it.
  * @param now the CRM's monotonic clock, at or after the read.
  */
-export function observeLeases(before: FenceObservations, samples: readonly LeaseSample[], nodes: readonly string[], now: Milliseconds, parameters: GateParameters): FenceObservations {
+export function observeLeases(
+  before: FenceObservations,
+  samples: readonly LeaseSample[],
+  nodes: readonly string[],
+  now: Milliseconds,
+  parameters: GateParameters,
+): FenceObservations {
   const after: Record<string, Observation> = {};
   for (const sample of samples) after[sample.node] = observe(before[sample.node], sample, nodes, now, parameters);
   return after;
 }
 
-function observe(seen: Observation | undefined, sample: LeaseSample, nodes: readonly string[], now: Milliseconds, parameters: GateParameters): Observation {
+function observe(
+  seen: Observation | undefined,
+  sample: LeaseSample,
+  nodes: readonly string[],
+  now: Milliseconds,
+  parameters: GateParameters,
+): Observation {
   const { token } = sample;
   const report = sample.holder === "agent" ? sample.report : undefined;
   const read = { token, readAt: now, released: sample.holder === "none", ...(report === undefined ? {} : { report }) };
   // What this CRM did not watch, it has not observed: after a gap of its own it begins again.
   const old = seen !== undefined && now - seen.readAt <= parameters.reportFreshness ? seen : undefined;
   if (!old) return { ...read, changedAt: now, renewed: false, lacking: {} };
-  if (old.token === token) return { ...old, readAt: now };
+  if (old.token === token) return { ...old, readAt: now, released: read.released };
   const gap = now - old.changedAt > parameters.reportFreshness;
   const continued = !gap && old.report?.ringId === report?.ringId;
   const lacking: Record<string, Milliseconds> = {};
@@ -104,10 +116,19 @@ function observe(seen: Observation | undefined, sample: LeaseSample, nodes: read
 /** @returns whether the lease of `input.node` may be taken now, with each reason why not yet (or what proved it). */
 export function fenceGate(input: GateInput, now: Milliseconds, parameters: GateParameters): FenceVerdict {
   if (input.hardwareConfirmed) {
-    return { proven: true, reasons: [`fence device "${input.hardwareConfirmed.device}" confirmed that node ${input.node} is off`] };
+    return {
+      proven: true,
+      confirmedOff: true,
+      reasons: [`fence device "${input.hardwareConfirmed.device}" confirmed that node ${input.node} is off`],
+    };
   }
   if (input.observations[input.node]?.released === true && !input.quorumOverride) {
-    return { proven: true, reasons: [`the agent of node ${input.node} gave its lease back in order, or the node was fenced: no guest under HA runs there`] };
+    return {
+      proven: true,
+      reasons: [
+        `the agent of node ${input.node} gave its lease back in order, or the node was fenced: no guest under HA runs there`,
+      ],
+    };
   }
   const missing = CHECKS.map((check) => check(input, now, parameters)).filter((reason) => reason !== undefined);
   if (missing.length > 0) return { proven: false, reasons: missing };
@@ -124,35 +145,49 @@ type Check = (input: GateInput, now: Milliseconds, parameters: GateParameters) =
 
 /** Each returns why it forbids the fence, or nothing. All are asked, so that a person sees all that is missing. */
 const CHECKS: readonly Check[] = [
-  ({ fencing, node }) => (fencing === "Hardware" ? `node ${node} is fenced by hardware only; no device has confirmed that it is off` : undefined),
+  ({ fencing, node }) =>
+    fencing === "Hardware"
+      ? `node ${node} is fenced by hardware only; no device has confirmed that it is off`
+      : undefined,
 
   // With an overridden quorum two partitions can both be quorate: reports prove nothing.
-  ({ quorumOverride }) => (quorumOverride ? "a quorum override is active; only a fence device can prove that the node is off" : undefined),
+  ({ quorumOverride }) =>
+    quorumOverride ? "a quorum override is active; only a fence device can prove that the node is off" : undefined,
 
   ({ observations, node }, now, { leaseDuration }) => {
     const seen = observations[node];
     if (!seen) return `the lease of node ${node} has not been read yet`;
     const unchanged = now - seen.changedAt;
-    return unchanged >= leaseDuration ? undefined : `the lease of node ${node} has been unchanged for ${unchanged} of ${leaseDuration} ms`;
+    return unchanged >= leaseDuration
+      ? undefined
+      : `the lease of node ${node} has been unchanged for ${unchanged} of ${leaseDuration} ms`;
   },
 
   (input, now, parameters) => {
     const total = Object.values(input.votes).reduce((sum, votes) => sum + votes, 0) + input.qdeviceVotes;
     const { votes, longest } = votesWithout(input, now, parameters);
     if (votes * 2 > total) return undefined;
-    const heard = longest === undefined ? "no fresh report lacks it" : `the longest uninterrupted one says so for ${longest} of ${parameters.fenceDelay} ms`;
+    const heard =
+      longest === undefined
+        ? "no fresh report lacks it"
+        : `the longest uninterrupted one says so for ${longest} of ${parameters.fenceDelay} ms`;
     return `agents with ${votes} of ${total} votes have proven node ${input.node} gone, more than half is needed; ${heard}`;
   },
 ];
 
 /** Votes of the agents whose reports have lacked the node long enough, and of the QDevice if it votes with them. */
-function votesWithout({ observations, node, votes, qdeviceVotes }: GateInput, now: Milliseconds, parameters: GateParameters): { votes: number; longest: Milliseconds | undefined } {
+function votesWithout(
+  { observations, node, votes, qdeviceVotes }: GateInput,
+  now: Milliseconds,
+  parameters: GateParameters,
+): { votes: number; longest: Milliseconds | undefined } {
   let sum = 0;
   let device = 0;
   let longest: Milliseconds | undefined;
   for (const [reporter, seen] of Object.entries(observations)) {
     const since = seen.lacking[node];
-    if (reporter === node || !seen.renewed || since === undefined || now - seen.changedAt > parameters.reportFreshness) continue;
+    if (reporter === node || !seen.renewed || since === undefined || now - seen.changedAt > parameters.reportFreshness)
+      continue;
     longest = Math.max(longest ?? 0, now - since);
     if (now - since < parameters.fenceDelay) continue;
     sum += votes[reporter] ?? 0;
@@ -174,7 +209,11 @@ export interface MembershipView {
  * Who is there now, by the fresh reports: for the node states. A node is a member as soon and as long as any fresh quorate report has
  * it, so that nothing moves on a doubt; the fence itself waits for the gate.
  */
-export function currentMembership(observations: FenceObservations, now: Milliseconds, parameters: GateParameters): MembershipView {
+export function currentMembership(
+  observations: FenceObservations,
+  now: Milliseconds,
+  parameters: GateParameters,
+): MembershipView {
   const members = new Set<string>();
   const alive = new Set<string>();
   let quorate = false;

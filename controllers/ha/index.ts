@@ -11,5 +11,14 @@ export {
   observeLeases,
 } from "./fence-gate.ts";
 export { compileRules, type RuleSet } from "./rules.ts";
-export { checkTimings, CLOCK_RATE_ERROR, type Derived, deriveTimings, effectiveToken, type Timings, type TimingSettings, type TimingsResult } from "./timings.ts";
+export {
+  CLOCK_RATE_ERROR,
+  checkTimings,
+  type Derived,
+  deriveTimings,
+  effectiveToken,
+  type TimingSettings,
+  type Timings,
+  type TimingsResult,
+} from "./timings.ts";
 export type * from "./types.ts";

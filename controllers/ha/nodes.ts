@@ -11,7 +11,8 @@ export function updateNodes(round: Round): void {
     updateNode(round, name);
   }
   for (const [name, node] of round.nodes) {
-    if (round.view.nodes[name] === undefined && node.state !== "Gone" && node.state !== "Fence") round.setNode(name, { state: "Gone" });
+    if (round.view.nodes[name] === undefined && node.state !== "Gone" && node.state !== "Fence")
+      round.setNode(name, { state: "Gone" });
   }
 }
 
@@ -30,7 +31,8 @@ function updateNode(round: Round, name: string): void {
   else if (node.state === "Gone" && !held) round.setNode(name, { state: "Online" });
   const state = round.nodes.get(name)?.state;
   if (state === "Online" && view.agentMode === "Maintenance") round.setNode(name, { state: "Maintenance" });
-  else if (state === "Maintenance" && view.agentMode !== "Maintenance" && agentSpeaks(round, name)) round.setNode(name, { state: "Online" });
+  else if (state === "Maintenance" && view.agentMode !== "Maintenance" && agentSpeaks(round, name))
+    round.setNode(name, { state: "Online" });
 }
 
 /** A lost agent's last word stays in force: maintenance does not end because nobody repeats it. */
@@ -86,9 +88,11 @@ function fenceNode(round: Round, name: string, services: readonly string[]): boo
  */
 function cancelFence(round: Round, name: string, services: readonly string[]): boolean {
   const view = round.view.nodes[name];
-  if (round.reference || !view?.member || !view.agentAlive || view.lease !== "agent" || view.hardwareFencing) return false;
+  if (round.reference || !view?.member || !view.agentAlive || view.lease !== "agent" || view.hardwareFencing)
+    return false;
   round.event("fence.cancelled", "node", name);
   if (round.nodes.get(name)?.state === "Fence") round.setNode(name, { state: "Online" });
+  round.recount();
   for (const id of services) {
     const requested = round.view.services[id]?.requested;
     round.setState(id, requested === "Started" ? "Started" : "RequestStop");
@@ -99,7 +103,11 @@ function cancelFence(round: Round, name: string, services: readonly string[]): b
 /** Fenced nodes whose services have all left `Fence` may have their lease back. */
 export function releaseLeases(round: Round): void {
   if (round.reference) return;
-  const held = new Set(Object.entries(round.view.nodes).filter(([, view]) => view.lease === "crm").map(([name]) => name));
+  const held = new Set(
+    Object.entries(round.view.nodes)
+      .filter(([, view]) => view.lease === "crm")
+      .map(([name]) => name),
+  );
   if (held.size === 0) return;
   for (const record of round.services.values()) if (record.state === "Fence") held.delete(record.node);
   for (const node of [...held].sort()) round.effects.push({ type: "releaseLease", node });

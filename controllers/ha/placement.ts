@@ -2,8 +2,8 @@
  * Where a service shall be: a chain of small rules, each of which narrows the candidates or decides. The order is the policy.
  */
 import type { Round } from "./round.ts";
-import { countedNodes } from "./usage.ts";
 import type { ServiceRecord } from "./types.ts";
+import { countedNodes } from "./usage.ts";
 
 /**
  * stay: it runs, move it only where a rule wants it. start: it is about to start, the best place may be another. recover: its node
@@ -80,7 +80,10 @@ function keepTogether(round: Round, id: string, candidates: readonly string[]): 
     if (node !== undefined && candidates.includes(node)) count.set(node, (count.get(node) ?? 0) + 1);
   }
   const most = Math.max(0, ...count.values());
-  const best = [...count].filter(([, n]) => n === most).map(([node]) => node).sort()[0];
+  const best = [...count]
+    .filter(([, n]) => n === most)
+    .map(([node]) => node)
+    .sort()[0];
   return best === undefined ? candidates : [best];
 }
 

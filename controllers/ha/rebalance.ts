@@ -2,12 +2,13 @@
  * Auto-rebalance: when the load has been uneven for a while and nothing moves, the one move that helps most, if it helps enough.
  * Then look again.
  */
+
+import { takeMove } from "./commands.ts";
 import { keepApart, onlineClasses } from "./placement.ts";
 import type { Round } from "./round.ts";
-import { takeMove } from "./commands.ts";
 import { topsis } from "./topsis.ts";
-import { criteria, type Load, relative, WEIGHTS } from "./usage.ts";
 import type { AutoRebalance, ServiceState } from "./types.ts";
+import { criteria, type Load, relative, WEIGHTS } from "./usage.ts";
 
 interface Move {
   /** First member of the unit. */
@@ -36,13 +37,24 @@ export function rebalance(round: Round): void {
   if (!best || !(before - best.imbalance >= autoRebalance.margin * before)) return;
   round.imbalancedRounds = 0;
   const mode = round.view.services[best.service]?.canMoveLive === false ? "restart" : "live";
-  round.event("service.move.balance", "service", best.service, { mode, target: best.target, imbalance: [cents(before), cents(best.imbalance)] });
+  round.event("service.move.balance", "service", best.service, {
+    mode,
+    target: best.target,
+    imbalance: [cents(before), cents(best.imbalance)],
+  });
   takeMove(round, { op: "move", service: best.service, target: best.target, mode });
 }
 
 function bestMove(moves: readonly Move[], method: AutoRebalance["method"]): Move | undefined {
-  if (method === "bruteforce") return moves.reduce<Move | undefined>((best, move) => (best && best.imbalance <= move.imbalance ? best : move), undefined);
-  const scores = topsis(moves.map((move) => move.criteria), WEIGHTS);
+  if (method === "bruteforce")
+    return moves.reduce<Move | undefined>(
+      (best, move) => (best && best.imbalance <= move.imbalance ? best : move),
+      undefined,
+    );
+  const scores = topsis(
+    moves.map((move) => move.criteria),
+    WEIGHTS,
+  );
   let best: number | undefined;
   moves.forEach((_, i) => {
     if (best === undefined || (scores[i] ?? 0) > (scores[best] ?? 0)) best = i;
@@ -64,15 +76,27 @@ function allowedMoves(round: Round, method: AutoRebalance["method"]): Move[] {
     const before = loads[from];
     if (source === undefined || unit === undefined || !sourceNode || !before) continue;
     const left = unitSize(round, unit, source);
-    loads[from] = relative({ cpu: sourceNode.cpu - left.cpu, memory: sourceNode.memory - left.memory }, sourceNode.capacity);
+    loads[from] = relative(
+      { cpu: sourceNode.cpu - left.cpu, memory: sourceNode.memory - left.memory },
+      sourceNode.capacity,
+    );
     for (const target of targetsOf(round, unit, source)) {
       const to = names.indexOf(target);
       const targetNode = nodes[to];
       const targetBefore = loads[to];
       if (!targetNode || !targetBefore) continue;
       const added = unitSize(round, unit, target);
-      loads[to] = relative({ cpu: targetNode.cpu + added.cpu, memory: targetNode.memory + added.memory }, targetNode.capacity);
-      moves.push({ service: id, source, target, imbalance: imbalance(loads), criteria: method === "topsis" ? criteria(loads) : [] });
+      loads[to] = relative(
+        { cpu: targetNode.cpu + added.cpu, memory: targetNode.memory + added.memory },
+        targetNode.capacity,
+      );
+      moves.push({
+        service: id,
+        source,
+        target,
+        imbalance: imbalance(loads),
+        criteria: method === "topsis" ? criteria(loads) : [],
+      });
       loads[to] = targetBefore;
     }
     loads[from] = before;
@@ -95,7 +119,11 @@ function targetsOf(round: Round, unit: readonly string[], source: string): reado
   let targets: readonly string[] = round.placeable.filter((node) => node !== source);
   for (const member of unit) {
     const best = onlineClasses(round, member)[0]?.nodes ?? [];
-    targets = keepApart(round, member, targets.filter((node) => best.includes(node)));
+    targets = keepApart(
+      round,
+      member,
+      targets.filter((node) => best.includes(node)),
+    );
   }
   return targets;
 }

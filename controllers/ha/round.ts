@@ -4,7 +4,19 @@
  */
 import { haEvent } from "./events.ts";
 import type { CompiledRules } from "./rules.ts";
-import type { CrmEffect, CrmParameters, CrmState, CrmView, DisarmRecord, EventLevel, HaEvent, Milliseconds, NodeRecord, ServiceRecord, ServiceState } from "./types.ts";
+import type {
+  CrmEffect,
+  CrmParameters,
+  CrmState,
+  CrmView,
+  DisarmRecord,
+  EventLevel,
+  HaEvent,
+  Milliseconds,
+  NodeRecord,
+  ServiceRecord,
+  ServiceState,
+} from "./types.ts";
 import { Usage } from "./usage.ts";
 
 export interface StateChange {
@@ -14,6 +26,7 @@ export interface StateChange {
   readonly triedNodes?: readonly string[];
   readonly stopTimeoutSeconds?: number;
   readonly failover?: ServiceRecord["failover"];
+  readonly guarded?: boolean;
   readonly moveBackoff?: ServiceRecord["moveBackoff"];
   /** Fields of the event; by default none. */
   readonly shown?: Readonly<Record<string, unknown>>;
@@ -31,6 +44,10 @@ export class Round {
   /** Nodes that may be chosen: online, and their agent is there to act. Sorted. */
   placeable: readonly string[] = [];
   usage: Usage;
+  /** This step counts as a round: what would repeat with every step is said once a round. */
+  newRound = false;
+  /** Nodes whose watchdog is armed for certain: an agent says that a guest runs only when it is. */
+  #armed = new Set<string>();
   /** Services for which the way out of a maintained node was tried in this step. */
   readonly leftMaintenance = new Set<string>();
   readonly effects: CrmEffect[] = [];
@@ -70,7 +87,23 @@ export class Round {
       .map(([name]) => name)
       .sort();
     this.usage = new Usage(this.view, this.placeable);
-    for (const [id, record] of this.services) this.usage.count(id, record, 1);
+    this.#armed = new Set();
+    for (const [id, record] of this.services) {
+      this.usage.count(id, record, 1);
+      const result = this.view.services[id]?.result;
+      if (record.state === "Started" && result?.outcome === "Ok" && result.uid === record.command.uid)
+        this.#armed.add(record.node);
+    }
+  }
+
+  /** A fence of its node by time-outs is a proof for this service too: where it may run, a watchdog is armed. */
+  isGuarded(id: string): boolean {
+    const record = this.services.get(id);
+    if (!record) return false;
+    const result = this.view.services[id]?.result;
+    const answered = result?.uid === record.command.uid && (result.outcome === "Ok" || result.outcome === "Failed");
+    const confirmed = this.view.nodes[record.node]?.fence.confirmedOff === true;
+    return this.reference || record.guarded === true || answered || confirmed || this.#armed.has(record.node);
   }
 
   isOnline(node: string): boolean {
@@ -90,7 +123,13 @@ export class Round {
   }
 
   adopt(id: string, record: Omit<ServiceRecord, "command" | "since" | "triedNodes" | "relocations">): void {
-    const adopted: ServiceRecord = { ...record, since: this.now, triedNodes: [], relocations: 0, command: this.#command(record.state, record.target) };
+    const adopted: ServiceRecord = {
+      ...record,
+      since: this.now,
+      triedNodes: [],
+      relocations: 0,
+      command: this.#command(record.state, record.target),
+    };
     this.services.set(id, adopted);
     this.#ids = undefined;
     this.usage.count(id, adopted, 1);
@@ -121,6 +160,7 @@ export class Round {
       ...(nextHome === undefined ? {} : { home: nextHome }),
       ...(backoff === undefined ? {} : { moveBackoff: backoff }),
       ...(change.failover === undefined ? {} : { failover: change.failover }),
+      ...(change.guarded === undefined ? {} : { guarded: change.guarded }),
       command: this.#command(to, change.target, change.stopTimeoutSeconds),
     };
     this.#put(id, old, record);
@@ -128,7 +168,11 @@ export class Round {
   }
 
   /** A change that is no change of state. */
-  amend(id: string, change: Partial<ServiceRecord>, remove: readonly ("home" | "queued" | "moveBackoff" | "processed")[] = []): void {
+  amend(
+    id: string,
+    change: Partial<ServiceRecord>,
+    remove: readonly ("home" | "queued" | "moveBackoff" | "processed")[] = [],
+  ): void {
     const old = this.services.get(id);
     if (!old) return;
     const record: ServiceRecord = { ...old, ...change };
@@ -151,19 +195,30 @@ export class Round {
     }
   }
 
-  event(kind: string, about: HaEvent["about"], subject: string | undefined, data: Readonly<Record<string, unknown>> = {}, level?: EventLevel): void {
+  event(
+    kind: string,
+    about: HaEvent["about"],
+    subject: string | undefined,
+    data: Readonly<Record<string, unknown>> = {},
+    level?: EventLevel,
+  ): void {
     this.events.push(haEvent(kind, about, subject, data, level));
   }
 
   /** Records that differ from what the step was given become effects; see the order contract at CrmEffect. */
-  finish(idleRounds: number, lastRoundAt: Milliseconds, goneSince: CrmState["goneSince"]): { state: CrmState; effects: CrmEffect[] } {
+  finish(
+    idleRounds: number,
+    lastRoundAt: Milliseconds,
+    goneSince: CrmState["goneSince"],
+  ): { state: CrmState; effects: CrmEffect[] } {
     const bindings = this.effects.filter((effect) => BEFORE_RECORDS.has(effect.type));
     const last = this.effects.filter((effect) => !BEFORE_RECORDS.has(effect.type));
     const nodes: CrmEffect[] = [];
     const records: CrmEffect[] = [];
     if (this.disarm !== this.#before.disarm) records.push({ type: "setDisarm", disarm: this.disarm });
     for (const [node, record] of this.nodes) {
-      if (record.state !== this.#before.nodes[node]?.state || record.fencedAt !== this.#before.nodes[node]?.fencedAt) nodes.push({ type: "setNode", node, record });
+      if (record.state !== this.#before.nodes[node]?.state || record.fencedAt !== this.#before.nodes[node]?.fencedAt)
+        nodes.push({ type: "setNode", node, record });
     }
     for (const [service, record] of this.services) {
       if (record !== this.#before.services[service]) records.push({ type: "setService", service, record });

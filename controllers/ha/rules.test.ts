@@ -6,8 +6,15 @@ import type { Rule } from "./types.ts";
 
 const together = (id: string, ...services: string[]): Rule => ({ id, kind: "keep-together", services });
 const apart = (id: string, ...services: string[]): Rule => ({ id, kind: "keep-apart", services });
-const prefer = (id: string, services: string[], nodes: Record<string, number>, strict = true): Rule => ({ id, kind: "prefer-nodes", services, nodes, strict });
-const dropped = (rules: Rule[], nodes = 3): string[] => compileRules(rules, nodes).dropped.map((d) => `${d.rule}: ${d.reason}`);
+const prefer = (id: string, services: string[], nodes: Record<string, number>, strict = true): Rule => ({
+  id,
+  kind: "prefer-nodes",
+  services,
+  nodes,
+  strict,
+});
+const dropped = (rules: Rule[], nodes = 3): string[] =>
+  compileRules(rules, nodes).dropped.map((d) => `${d.rule}: ${d.reason}`);
 
 test("keep-together rules that share a service become one set, and what one member is apart from, all are", () => {
   const { compiled } = compileRules([together("a", "s1", "s2"), together("b", "s2", "s3"), apart("c", "s3", "s9")], 3);
@@ -55,19 +62,29 @@ test("a group is a node preference of its services", () => {
 });
 
 const reference = new URL("../../../shared/conformance/rules.json", import.meta.url);
-test("rules of the conformance data are dropped and compiled as expected", { skip: existsSync(reference) ? false : "no ../shared/conformance beside the project" }, () => {
+test("rules of the conformance data are dropped and compiled as expected", {
+  skip: existsSync(reference) ? false : "no ../shared/conformance beside the project",
+}, () => {
   interface Case {
     name: string;
     nodes: string[];
     rules: Rule[];
     dropped: { rule: string; reason: string }[];
     effective: Record<string, unknown>;
-    compiled: { nodes_by_service: Record<string, Record<string, number>>; together: Record<string, string[]>; apart: Record<string, string[]> };
+    compiled: {
+      nodes_by_service: Record<string, Record<string, number>>;
+      together: Record<string, string[]>;
+      apart: Record<string, string[]>;
+    };
   }
   const { cases } = JSON.parse(readFileSync(reference, "utf8")) as { cases: Case[] };
   for (const c of cases) {
     const set = compileRules(c.rules, c.nodes.length);
-    assert.deepEqual(set.dropped.map(({ rule, reason }) => ({ rule, reason })), c.dropped, c.name);
+    assert.deepEqual(
+      set.dropped.map(({ rule, reason }) => ({ rule, reason })),
+      c.dropped,
+      c.name,
+    );
     assert.deepEqual(Object.fromEntries(set.effective.map(({ id, ...rule }) => [id, rule])), c.effective, c.name);
     assert.deepEqual(Object.fromEntries(set.compiled.together), c.compiled.together, c.name);
     assert.deepEqual(Object.fromEntries(set.compiled.apart), c.compiled.apart, c.name);

@@ -91,7 +91,10 @@ function checkFeasibility(rules: readonly Rule[], nodeCount: number): DroppedRul
   ].sort((a, b) => compare(a.rule, b.rule));
 }
 
-function oneNodeRuleEach(nodeRules: readonly NodeRule[], rulesOf: ReadonlyMap<string, readonly NodeRule[]>): DroppedRule[] {
+function oneNodeRuleEach(
+  nodeRules: readonly NodeRule[],
+  rulesOf: ReadonlyMap<string, readonly NodeRule[]>,
+): DroppedRule[] {
   return nodeRules
     .filter((rule) => rule.services.some((service) => (rulesOf.get(service)?.length ?? 0) > 1))
     .map((rule) => drop(rule, "service-in-two-node-rules"));
@@ -134,7 +137,10 @@ function onePriorityWithServiceRules(
   return [...dropped, ...[...mixed.values()].map((rule) => drop(rule, "several-priorities-with-service-rule"))];
 }
 
-function togetherInOneNodeRule(sets: readonly TogetherSet[], rulesOf: ReadonlyMap<string, readonly NodeRule[]>): DroppedRule[] {
+function togetherInOneNodeRule(
+  sets: readonly TogetherSet[],
+  rulesOf: ReadonlyMap<string, readonly NodeRule[]>,
+): DroppedRule[] {
   const dropped: DroppedRule[] = [];
   for (const set of sets) {
     const nodeRules = new Set(set.services.flatMap((service) => rulesOf.get(service) ?? []));
@@ -149,7 +155,9 @@ function apartHasRoom(apart: readonly ServiceRule[], rulesOf: ReadonlyMap<string
   const dropped: DroppedRule[] = [];
   for (const rule of apart) {
     const bound = rule.services.filter((service) => rulesOf.get(service)?.some((nodeRule) => nodeRule.strict) === true);
-    const nodeRules = new Set(bound.flatMap((service) => rulesOf.get(service) ?? []).filter((nodeRule) => nodeRule.strict));
+    const nodeRules = new Set(
+      bound.flatMap((service) => rulesOf.get(service) ?? []).filter((nodeRule) => nodeRule.strict),
+    );
     const room = new Set([...nodeRules].flatMap((nodeRule) => Object.keys(nodeRule.nodes)));
     if (bound.length <= room.size) continue;
     dropped.push(drop(rule, "apart-set-restricted-to-too-few-nodes"));

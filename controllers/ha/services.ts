@@ -70,6 +70,10 @@ function started(service: Case): void {
     round.setState(id, "RequestStop", stopChange(view));
     return;
   }
+  if (!round.reference && view.owner !== record.node && round.now - record.since > BINDING_GRACE) {
+    fail(service, "start", { reason: "wrong-node" }); // somebody moved it by hand: where it runs is for a person to say
+    return;
+  }
   const result = takeResult(service);
   if (result === "Failed") {
     afterFailedStart(service);
@@ -85,6 +89,9 @@ function started(service: Case): void {
   }
   if (round.disarm === undefined) stayOrMove(service);
 }
+
+/** A binding that was just written may reach this view after the status. */
+const BINDING_GRACE = 10_000;
 
 /** An agent that restarts, or a host that reboots, keeps its guests: they are frozen until it is back. */
 function freezeForRestart({ round, id, record }: Case): boolean {
@@ -119,7 +126,14 @@ function homeAfterChecks(round: Round, id: string, record: ServiceRecord): strin
   return record.home;
 }
 
-function startMove(round: Round, id: string, record: ServiceRecord, target: string, mode: "live" | "restart", cause: string): void {
+function startMove(
+  round: Round,
+  id: string,
+  record: ServiceRecord,
+  target: string,
+  mode: "live" | "restart",
+  cause: string,
+): void {
   round.event("service.move.chosen", "service", id, { target, mode, cause });
   const to = mode === "live" ? "Migrate" : "Relocate";
   round.setState(id, to, { target, shown: { node: record.node, target } });
@@ -159,14 +173,14 @@ function obeyRequest({ round, id, record, view }: Case): boolean {
 function afterFailedStart({ round, id, record, view }: Case): void {
   const triedNodes = [...record.triedNodes, record.node];
   if (triedNodes.length > view.maxRelocate) {
-    round.event("service.start-failed", "service", id, { then: "error", tried: triedNodes }, "err");
+    round.event("service.start-failed", "service", id, { next: "error", tried: triedNodes }, "err");
     round.setState(id, "Error", { triedNodes });
     return;
   }
-  round.event("service.start-failed", "service", id, { node: record.node, then: "try-next-node" }, "warning");
+  round.event("service.start-failed", "service", id, { node: record.node, next: "try-next-node" }, "warning");
   const { node } = place(round, id, { ...record, triedNodes }, "retry");
   if (node === undefined || node === record.node) {
-    round.event("service.start-failed", "service", id, { then: "retry-here", tried: triedNodes }, "warning");
+    round.event("service.start-failed", "service", id, { next: "retry-here", tried: triedNodes }, "warning");
     round.amend(id, { triedNodes, relocations: triedNodes.length });
     round.renewCommand(id);
     return;
@@ -188,14 +202,20 @@ function moving(service: Case): void {
   const next: ServiceState = view.requested === "Started" ? "Started" : "RequestStop";
   if (result === "Ok") {
     const node = record.target;
-    round.effects.push({ type: "setNodeOwner", service: id, node, from: record.node });
+    round.effects.push({ type: "setNodeOwner", service: id, node, from: view.owner });
     const home = node === record.home ? { home: undefined } : {};
-    round.setState(id, next, { node, ...home, moveBackoff: undefined, shown: { node } });
+    // What arrived live runs already; what arrived stopped is started by an agent with an armed watchdog.
+    const guarded = record.state !== "Migrate";
+    round.setState(id, next, { node, ...home, guarded, moveBackoff: undefined, shown: { node } });
     return;
   }
   round.event("service.failed", "service", id, { what: "move", code: 1 });
   const moveBackoff = nextBackoff(round, record);
-  if (moveBackoff) round.event("service.move.postponed", "service", id, { failures: moveBackoff.failures, seconds: (moveBackoff.notBefore - round.now) / 1000 });
+  if (moveBackoff)
+    round.event("service.move.postponed", "service", id, {
+      failures: moveBackoff.failures,
+      seconds: (moveBackoff.notBefore - round.now) / 1000,
+    });
   round.setState(id, next, { node: record.node, moveBackoff, shown: { node: record.node } });
 }
 
@@ -240,30 +260,48 @@ function fence({ round, id, record }: Case): void {
 }
 
 /** Locks of work that ran on the fenced node and ended with it. Others (`create` …) say that the guest is not whole. */
-const STALE_LOCKS = new Set(["backup", "mounted", "migrate", "clone", "rollback", "snapshot", "snapshot-delete", "suspending", "suspended"]);
+const STALE_LOCKS = new Set([
+  "backup",
+  "mounted",
+  "migrate",
+  "clone",
+  "rollback",
+  "snapshot",
+  "snapshot-delete",
+  "suspending",
+  "suspended",
+]);
 
 function recovery({ round, id, record, view }: Case): void {
   const { node } = place(round, id, record, "recover");
   if (node === undefined) {
     round.event("service.recover.no-target", "service", id, { node: record.node });
-    if (view.requested === "Disabled") round.setState(id, "Stopped");
+    // A leader that died may have bound it to another node already; the binding is what counts.
+    if (view.requested === "Disabled") round.setState(id, "Stopped", round.reference ? {} : { node: view.owner });
     return;
   }
   round.event("service.recover", "service", id, { node: record.node, target: node });
-  round.effects.push({ type: "setNodeOwner", service: id, node, from: record.node });
+  round.effects.push({ type: "setNodeOwner", service: id, node, from: view.owner });
   if (view.lock !== undefined && STALE_LOCKS.has(view.lock)) {
     round.effects.push({ type: "removeLock", service: id, lock: view.lock });
     round.event("service.lock.removed", "service", id, { lock: view.lock });
   }
-  const to: ServiceState = view.requested === "Started" ? "Started" : view.requested === "Disabled" ? "Stopped" : "RequestStop";
-  round.setState(id, to, { node, failover: { from: record.node, fencedAt: round.nodes.get(record.node)?.fencedAt ?? round.now }, shown: to === "Stopped" ? {} : { node } });
+  const to: ServiceState =
+    view.requested === "Started" ? "Started" : view.requested === "Disabled" ? "Stopped" : "RequestStop";
+  round.setState(id, to, {
+    node,
+    guarded: true,
+    failover: { from: record.node, fencedAt: round.nodes.get(record.node)?.fencedAt ?? round.now },
+    shown: to === "Stopped" ? {} : { node },
+  });
 }
 
 function freeze({ round, id, record, view }: Case): void {
   if (round.disarm !== undefined || !round.isOnline(record.node)) return;
   const mode = round.view.nodes[record.node]?.agentMode;
   if (mode === "Restart" || mode === "Shutdown" || mode === "Disarmed" || mode === "Lost") return;
-  round.setState(id, view.requested === "Started" ? "Started" : "RequestStop");
+  // While it was frozen its watchdog may have been closed: its agent must answer for it again.
+  round.setState(id, view.requested === "Started" ? "Started" : "RequestStop", { guarded: false });
 }
 
 /** A service in Error is left alone; the way out is to disable it, so that somebody has looked at it. */
@@ -278,6 +316,10 @@ function fail(service: Case, what: string, data: Readonly<Record<string, unknown
 
 function fenceIfLost({ round, id, record }: Case): boolean {
   if (!round.isLost(record.node)) return false;
+  if (!round.isGuarded(id)) {
+    if (round.newRound) round.event("service.unguarded", "service", id, { node: record.node });
+    return true; // left where it is: nothing proves that it does not run there
+  }
   round.setState(id, "Fence");
   return true;
 }
@@ -288,7 +330,10 @@ function takeResult({ round, id, record, view }: Case): ServiceResult["outcome"]
   if (!result || result.uid !== record.command.uid) return undefined;
   const mark = `${result.uid}/${result.outcome}`;
   if (record.processed === mark) return undefined;
-  if (result.outcome !== "TryAgain" && result.outcome !== "Locked") round.amend(id, { processed: mark });
+  const final = result.outcome === "Ok" || result.outcome === "Failed";
+  if (result.outcome !== "TryAgain" && result.outcome !== "Locked") {
+    round.amend(id, { processed: mark, ...(final ? { guarded: true } : {}) });
+  }
   return result.outcome;
 }
 

@@ -81,7 +81,12 @@ export function deriveTimings(settings: TimingSettings): TimingsResult {
 
   const token = effectiveToken(nodes, tokenMilliseconds);
   const consensus = Math.ceil(token * CONSENSUS_FACTOR);
-  const device = settings.qdevice ? Math.max(settings.qdevice.timeoutMilliseconds ?? QDEVICE_TIMEOUT, settings.qdevice.syncTimeoutMilliseconds ?? QDEVICE_SYNC_TIMEOUT) : 0;
+  const device = settings.qdevice
+    ? Math.max(
+        settings.qdevice.timeoutMilliseconds ?? QDEVICE_TIMEOUT,
+        settings.qdevice.syncTimeoutMilliseconds ?? QDEVICE_SYNC_TIMEOUT,
+      )
+    : 0;
   const t = token + consensus + device;
   const w = watchdogSeconds * 1000 + granularity;
   const m = leastFenceDelay(t, PROOF_AGE, w);
@@ -92,29 +97,56 @@ export function deriveTimings(settings: TimingSettings): TimingsResult {
       milliseconds: t,
       because: `token ${tokenMilliseconds} ms + ${Math.max(0, nodes - 2)} x ${TOKEN_COEFFICIENT} ms for ${nodes} nodes = ${token} ms, and consensus ${CONSENSUS_FACTOR} x that${device > 0 ? `, and ${device} ms in which the QDevice's vote may still be counted` : ""}`,
     },
-    quorumProofAge: { milliseconds: PROOF_AGE, because: `the keeper pets with a proof of quorum of at most ${PROOF_AGE} ms` },
+    quorumProofAge: {
+      milliseconds: PROOF_AGE,
+      because: `the keeper pets with a proof of quorum of at most ${PROOF_AGE} ms`,
+    },
     watchdog: { milliseconds: w, because: `time-out ${watchdogSeconds} s, and ${granularity} ms of granularity` },
     fenceDelay: {
       milliseconds: m,
       because: `a cut-off host is reset within ${t} + ${PROOF_AGE} + ${w} ms; with a clock error of ${CLOCK_RATE_ERROR * 1000} per mille on both sides and a guard of ${GUARD} ms`,
     },
-    leaseDuration: { milliseconds: l, because: `two renewals (${2 * renewal} ms) less than the fence delay, so that it never delays more: a cut-off agent renews until it knows` },
-    leaseRenewal: { milliseconds: renewal, because: "an agent renews this often, and at once when its membership changes" },
-    reportFreshness: { milliseconds: 3 * renewal, because: "three renewals; one lost write must not start the proof again" },
-    recoveryBound: { milliseconds: bound, because: `${t} ms until the others know, ${REPORT_DELAY} ms to report it, ${m} ms of proof, ${ACT_DELAY} ms to act` },
+    leaseDuration: {
+      milliseconds: l,
+      because: `two renewals (${2 * renewal} ms) less than the fence delay, so that it never delays more: a cut-off agent renews until it knows`,
+    },
+    leaseRenewal: {
+      milliseconds: renewal,
+      because: "an agent renews this often, and at once when its membership changes",
+    },
+    reportFreshness: {
+      milliseconds: 3 * renewal,
+      because: "three renewals; one lost write must not start the proof again",
+    },
+    recoveryBound: {
+      milliseconds: bound,
+      because: `${t} ms until the others know, ${REPORT_DELAY} ms to report it, ${m} ms of proof, ${ACT_DELAY} ms to act`,
+    },
   };
   return checkTimings(timings) ?? { ok: true, timings };
 }
 
 /** The inequality itself, on any timings; undefined when they are safe. */
 export function checkTimings(timings: Timings): Extract<TimingsResult, { ok: false }> | undefined {
-  const needed = leastFenceDelay(timings.membershipChange.milliseconds, timings.quorumProofAge.milliseconds, timings.watchdog.milliseconds);
+  const needed = leastFenceDelay(
+    timings.membershipChange.milliseconds,
+    timings.quorumProofAge.milliseconds,
+    timings.watchdog.milliseconds,
+  );
   const m = timings.fenceDelay.milliseconds;
   if (m < needed) {
-    return { ok: false, reason: "FenceDelayTooShort", message: `a fence delay of ${m} ms could recover guests of a host that is not yet reset; it must be at least ${needed} ms` };
+    return {
+      ok: false,
+      reason: "FenceDelayTooShort",
+      message: `a fence delay of ${m} ms could recover guests of a host that is not yet reset; it must be at least ${needed} ms`,
+    };
   }
   if (timings.leaseDuration.milliseconds > m) {
-    return { ok: false, reason: "LeaseTooLong", message: `the lease duration of ${timings.leaseDuration.milliseconds} ms is longer than the fence delay of ${m} ms and would delay every recovery` };
+    return {
+      ok: false,
+      reason: "LeaseTooLong",
+      message: `the lease duration of ${timings.leaseDuration.milliseconds} ms is longer than the fence delay of ${m} ms and would delay every recovery`,
+    };
   }
   return undefined;
 }
@@ -123,19 +155,38 @@ function leastFenceDelay(t: number, f: number, w: number): number {
   return Math.ceil(((t + f + w) * (1 + CLOCK_RATE_ERROR) + GUARD) / (1 - CLOCK_RATE_ERROR));
 }
 
-function refuse(nodes: number, watchdogSeconds: number, token: number, renewal: number, granularity: number): { reason: string; message: string } | undefined {
-  if (!Number.isInteger(nodes) || nodes < 1) return { reason: "InvalidNodeCount", message: `${nodes} is no number of nodes` };
+function refuse(
+  nodes: number,
+  watchdogSeconds: number,
+  token: number,
+  renewal: number,
+  granularity: number,
+): { reason: string; message: string } | undefined {
+  if (!Number.isInteger(nodes) || nodes < 1)
+    return { reason: "InvalidNodeCount", message: `${nodes} is no number of nodes` };
   if (!Number.isInteger(watchdogSeconds) || watchdogSeconds < 5 || watchdogSeconds > 300) {
-    return { reason: "WatchdogOutOfRange", message: `a watchdog of ${watchdogSeconds} s is refused: below 5 s a busy host is reset for nothing, above 300 s no recovery is worth it; set spec.ha.watchdogSeconds to 5..300` };
+    return {
+      reason: "WatchdogOutOfRange",
+      message: `a watchdog of ${watchdogSeconds} s is refused: below 5 s a busy host is reset for nothing, above 300 s no recovery is worth it; set spec.ha.watchdogSeconds to 5..300`,
+    };
   }
   if (!Number.isFinite(token) || token < 1000 || token > 60_000) {
-    return { reason: "TokenOutOfRange", message: `a token of ${token} ms is refused: corosync needs at least 1000 ms, and above 60000 ms a cut is not noticed in time; set spec.tokenMilliseconds to 1000..60000` };
+    return {
+      reason: "TokenOutOfRange",
+      message: `a token of ${token} ms is refused: corosync needs at least 1000 ms, and above 60000 ms a cut is not noticed in time; set spec.tokenMilliseconds to 1000..60000`,
+    };
   }
   if (granularity < 0 || granularity > watchdogSeconds * 1000) {
-    return { reason: "WatchdogTooCoarse", message: `a watchdog granularity of ${granularity} ms is refused for a time-out of ${watchdogSeconds} s` };
+    return {
+      reason: "WatchdogTooCoarse",
+      message: `a watchdog granularity of ${granularity} ms is refused for a time-out of ${watchdogSeconds} s`,
+    };
   }
   if (!Number.isFinite(renewal) || renewal < 500 || 3 * renewal > watchdogSeconds * 1000 + token) {
-    return { reason: "RenewalOutOfRange", message: `renewing leases every ${renewal} ms is refused: it must be 500 ms or more, and three of them shorter than watchdog and token together` };
+    return {
+      reason: "RenewalOutOfRange",
+      message: `renewing leases every ${renewal} ms is refused: it must be 500 ms or more, and three of them shorter than watchdog and token together`,
+    };
   }
   return undefined;
 }

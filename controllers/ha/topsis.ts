@@ -17,7 +17,9 @@ export function topsis(rows: readonly (readonly number[])[], weights: readonly n
   });
   return rows.map((_, i) => {
     const distance = (end: "best" | "worst"): number =>
-      Math.sqrt(columns.reduce((sum, column) => sum + (column.weight * ((column.scaled[i] ?? 0) - column[end])) ** 2, 0));
+      Math.sqrt(
+        columns.reduce((sum, column) => sum + (column.weight * ((column.scaled[i] ?? 0) - column[end])) ** 2, 0),
+      );
     const toBest = distance("best");
     const toWorst = distance("worst");
     return toBest + toWorst === 0 ? 0 : toWorst / (toBest + toWorst);

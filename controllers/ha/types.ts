@@ -71,6 +71,12 @@ export interface ServiceRecord {
   readonly relocations: number;
   /** The node it left because of maintenance, to which it returns. */
   readonly home?: string;
+  /**
+   * A proof by time-outs holds for this service on its node: its guest does not run there without an armed watchdog. False for a guest
+   * that ran before its agent answered for it: just adopted, arrived live, or frozen while watchdogs were closed. A leader that has
+   * lost it takes an answer to the current command for it.
+   */
+  readonly guarded?: boolean;
   /** Volatile: an accepted request that has not been acted on. */
   readonly queued?: ServiceRequest;
   /** Volatile: the result already taken into account, as `uid/outcome`. */
@@ -125,6 +131,8 @@ export interface FenceVerdict {
   readonly proven: boolean;
   /** Why not yet, one sentence each; when proven, what proved it. */
   readonly reasons: readonly string[];
+  /** A fence device said that the node is off: no watchdog needs to be trusted. */
+  readonly confirmedOff?: boolean;
 }
 
 export interface NodeView {

@@ -4,8 +4,9 @@
  * basic: number of guests. static: what guests are defined with. dynamic: what was measured on the node, plus the defined size of
  * guests that are being started there. A moving guest counts on its source and its target.
  */
-import type { CrmView, ServiceRecord, ServiceView } from "./types.ts";
+
 import { topsis } from "./topsis.ts";
+import type { CrmView, ServiceRecord, ServiceView } from "./types.ts";
 
 export interface Load {
   readonly cpu: number;
@@ -65,7 +66,10 @@ export class Usage {
     if (sorted.length <= 1) return sorted[0];
     if (this.#view.policy.scheduler === "basic") return highest(sorted, (name) => -(this.nodes.get(name)?.guests ?? 0));
     const view = this.#view.services[service];
-    const scores = topsis(sorted.map((name) => criteria(this.#loadsWith(view, name))), WEIGHTS);
+    const scores = topsis(
+      sorted.map((name) => criteria(this.#loadsWith(view, name))),
+      WEIGHTS,
+    );
     return highest(sorted, (_, i) => scores[i] ?? 0);
   }
 
@@ -102,7 +106,10 @@ export function criteria(loads: readonly Load[]): number[] {
 export const WEIGHTS: readonly number[] = [1, 2, 5, 10];
 
 export function relative(load: Load, capacity: Load): Load {
-  return { cpu: capacity.cpu > 0 ? load.cpu / capacity.cpu : 0, memory: capacity.memory > 0 ? load.memory / capacity.memory : 0 };
+  return {
+    cpu: capacity.cpu > 0 ? load.cpu / capacity.cpu : 0,
+    memory: capacity.memory > 0 ? load.memory / capacity.memory : 0,
+  };
 }
 
 function defined(view: ServiceView, capacity: Load): Load {

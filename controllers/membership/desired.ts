@@ -61,6 +61,7 @@ export function desiredFrom(input: DesiredInput): DesiredOutput {
     if (wish !== undefined) desiredNodes.push(wish);
   }
   const settingsHeld = input.timingsProblem;
+  const cryptoHeld = cryptoObstacle(nodes);
   const { qdevice, quorumOverride } = spec;
   return {
     problems,
@@ -87,8 +88,18 @@ export function desiredFrom(input: DesiredInput): DesiredOutput {
           }),
       ...(quorumOverride && input.overrideActive ? { override: { expectedVotes: quorumOverride.expectedVotes } } : {}),
       ...(settingsHeld === undefined ? {} : { settingsHeld }),
+      ...(cryptoHeld === undefined ? {} : { cryptoHeld }),
     },
   };
+}
+
+function cryptoObstacle(nodes: readonly ClusterNode[]): string | undefined {
+  const armed = nodes.find(({ status }) => status?.watchdog?.armed);
+  if (armed === undefined) return undefined;
+  return (
+    `cipher and hash change when no watchdog is armed, and that of ${armed.metadata.name} is: members may lose quorum for a ` +
+    "moment while they change; set spec.ha.disarm: Freeze first, and remove it afterwards"
+  );
 }
 
 const CIPHERS = { AES256: "aes256", AES192: "aes192", AES128: "aes128" } as const;

@@ -118,15 +118,20 @@ function leave(published: Published, desired: Desired, observed: Observed, node:
 }
 
 function settings(config: CorosyncConfig, desired: Desired): Change | undefined {
-  const { cipher, hash, tokenMilliseconds, tokenCoefficientMilliseconds, realtime } = desired;
+  const step = "ChangeSettings";
+  const { tokenMilliseconds, tokenCoefficientMilliseconds, realtime, cryptoHeld } = desired;
+  const { cipher, hash } = cryptoHeld === undefined ? desired : config;
   const links = config.links.map(({ number, priority }) => ({
     number,
     priority: desired.links.find((link) => link.number === number)?.priority ?? priority,
   }));
   const next = { ...config, cipher, hash, tokenMilliseconds, tokenCoefficientMilliseconds, realtime, links };
-  if (JSON.stringify(next) === JSON.stringify(config)) return undefined;
-  if (desired.settingsHeld !== undefined) return { step: "ChangeSettings", reason: desired.settingsHeld };
-  return { step: "ChangeSettings", reason: "settings of the whole cluster change", config: next };
+  if (JSON.stringify(next) !== JSON.stringify(config)) {
+    if (desired.settingsHeld !== undefined) return { step, reason: desired.settingsHeld };
+    return { step, reason: "settings of the whole cluster change", config: next };
+  }
+  const waits = cipher !== desired.cipher || hash !== desired.hash;
+  return waits ? { step, reason: cryptoHeld ?? "" } : undefined;
 }
 
 /**

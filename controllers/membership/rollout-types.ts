@@ -35,6 +35,11 @@ export interface Desired {
   readonly override?: { readonly expectedVotes: number };
   /** Why settings of the whole cluster are not rolled out as they are; nodes still come and go. */
   readonly settingsHeld?: string;
+  /**
+   * Why cipher and hash must stay as they are. While one member has changed them and another has not, the two do not hear
+   * each other: that costs quorum for a moment, which an armed watchdog does not forgive.
+   */
+  readonly cryptoHeld?: string;
 }
 
 export interface DesiredLink {

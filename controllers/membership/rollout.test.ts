@@ -368,6 +368,27 @@ describe("links", () => {
   });
 });
 
+describe("cipher and hash", () => {
+  test("change while no watchdog is armed", () => {
+    const world = new World(3);
+    world.settle();
+    world.desired = { ...world.desired, cipher: "aes128" };
+    world.settle();
+    assert.equal(world.config.cipher, "aes128");
+  });
+  test("wait while one is, and other settings do not", () => {
+    const world = new World(3);
+    world.settle();
+    world.desired = { ...world.desired, cipher: "aes128", tokenMilliseconds: 4000, cryptoHeld: "a watchdog is armed" };
+    world.decide();
+    world.load();
+    assert.deepEqual([world.config.cipher, world.config.tokenMilliseconds], ["aes256", 4000]);
+    assert.equal(world.decide().reason, "a watchdog is armed");
+    world.desired = { ...world.desired, cipher: "aes256" };
+    assert.equal(world.decide().step, "Stable");
+  });
+});
+
 describe("a member that does not take a change", () => {
   test("makes it revert after a while, and other changes go on", () => {
     const world = new World(3);

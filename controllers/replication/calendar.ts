@@ -55,6 +55,9 @@ export function nextRun(schedule: Schedule, after: number, timeZone: string): nu
 export function jobScheduleProblem(schedule: Schedule, after: number, timeZone: string): string | undefined {
   const named = `schedule ${JSON.stringify(schedule.text)}`;
   if (schedule.seconds.length > 1) return `${named} fires more often than once a minute; leave the seconds out`;
+  const everyDate = schedule.years === undefined && schedule.months.length === 12 && schedule.days.length === 31;
+  const first = nextRun(schedule, after, timeZone);
+  if (first !== undefined && everyDate) return undefined;
   let last = after;
   for (let runs = 0; last < after + 2 * 366 * DAY && runs < 1000; runs += 1) {
     const next = nextRun(schedule, last, timeZone);

@@ -4,7 +4,7 @@ import { describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import fc from "fast-check";
 import { parseSchedule } from "./calendar-grammar.ts";
-import { dueJobs, type Job, lowestFree, planJob, retryDelaySeconds } from "./planner.ts";
+import { dueJobs, type Job, planJob, retryDelaySeconds } from "./planner.ts";
 
 const quarterly = parseSchedule("*/15");
 const job = (changes: Partial<Job> = {}): Job => ({
@@ -95,12 +95,6 @@ describe("the order of due jobs", () => {
 
 test("retries never come closer together", () => {
   fc.assert(fc.property(fc.integer({ min: 1, max: 1000 }), (n) => retryDelaySeconds(n + 1) >= retryDelaySeconds(n)));
-});
-
-test("the lowest free id: the lower bound counts, the upper does not", () => {
-  assert.equal(lowestFree(new Set([100, 101, 103]), 100, 105), 102);
-  assert.equal(lowestFree(new Set(), 100, 101), 100);
-  assert.equal(lowestFree(new Set([100]), 100, 101), undefined);
 });
 
 describe("conformance data", () => {

@@ -75,13 +75,3 @@ export function dueJobs<J extends Job>(
   );
   return due.map(({ job }) => job);
 }
-
-/** The lowest whole number from `lower` on that is not taken; undefined when there is none below `upper`. */
-export function lowestFree(
-  taken: ReadonlySet<number>,
-  lower: number,
-  upper = Number.POSITIVE_INFINITY,
-): number | undefined {
-  for (let id = lower; id < upper; id += 1) if (!taken.has(id)) return id;
-  return undefined;
-}

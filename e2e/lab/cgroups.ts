@@ -1,14 +1,14 @@
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, rmdirSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
+import { homedir } from "node:os";
+import { join, resolve } from "node:path";
 import { QuorateError } from "../../errors.ts";
-import { cacheFolder } from "../tools/index.ts";
 import { waitFor } from "./wait.ts";
 
 /**
  * The control groups of a lab: they tell which processes belong to it, whatever became of their parents, and are its
- * power switch and freezer. In every hierarchy of this machine the lab has one group `quorate-lab-NAME-MARK`, below it
- * one for each host (made by LXC) and `control` for the control plane, the watchdogs and the like.
+ * power switch and freezer. In every hierarchy of this machine the lab has one group `quorate-lab-NAME`, below it one
+ * for each host (made by LXC) and `control` for the control plane, the watchdogs and the like.
  *
  * Works on the unified hierarchy alone (cgroup v2) and where v1 hierarchies lie beside it.
  */
@@ -19,7 +19,7 @@ export class LabCgroups {
 
   constructor(labName: string) {
     const { unified, v1 } = hierarchies(readFileSync("/proc/self/mounts", "utf8"));
-    this.#group = `quorate-lab-${labName}-${cacheMark()}`;
+    this.#group = `quorate-lab-${labName}${cacheMark()}`;
     this.#unified = unified;
     this.#v1 = v1;
   }
@@ -120,12 +120,11 @@ export class LabCgroups {
   }
 }
 
-/** Labs of different caches may have the same name; they must not take each other for left over. */
+/** Labs of another cache than the usual one may have the same name; they must not be taken for left over, nor killed. */
 function cacheMark(): string {
-  return createHash("sha256")
-    .update(realpathSync(cacheFolder("labs")))
-    .digest("hex")
-    .slice(0, 6);
+  const other = process.env.QUORATE_CACHE;
+  if (other === undefined || resolve(other) === join(homedir(), ".cache", "quorate")) return "";
+  return `-${createHash("sha256").update(resolve(other)).digest("hex").slice(0, 6)}`;
 }
 
 /** The mount points of the unified hierarchy and of those of v1. @param mounts the content of /proc/self/mounts */

@@ -40,6 +40,8 @@ Real hosts on this machine (Linux, root): whole Debians as containers, with coro
   lockcheck FILE                exit status 1 when a guest was seen running twice on this witness disk
 
   --name LAB    one of several labs at a time [lab]
+
+QUORATE_LAB_KEEP=1 keeps what is there of a lab that does not come up, for a look.
 `;
 
 const OPTIONS = {

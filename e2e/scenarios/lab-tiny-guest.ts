@@ -5,6 +5,8 @@ import { systemClock } from "../../clock.ts";
 import { type LabHost, waitFor } from "../lab/index.ts";
 
 const IMAGES = "/var/lib/quorate/images";
+const SOCKET_TIMEOUT_MS = 10_000;
+const POWER_OFF_TIMEOUT_MS = 40_000;
 
 /** A tiny guest run by hand in a host, for tests of the lab that do without Quorate. */
 export class TinyGuest {
@@ -38,7 +40,7 @@ export class TinyGuest {
     const socket = connect(await this.#host.livePath(`/run/${this.#unit}.console`));
     await once(socket, "connect");
     socket.end(`${line}\n`);
-    await once(socket.resume(), "close");
+    await once(socket.resume(), "close", { signal: AbortSignal.timeout(SOCKET_TIMEOUT_MS) });
   }
 
   /** Waits until it printed this text since the last boot. What is typed is printed too. */
@@ -60,10 +62,12 @@ export class TinyGuest {
     await this.#host.kill(`${this.#unit}.service`);
   }
 
+  /** Presses the power button and waits until the guest has powered off. */
   async pressPowerButton(): Promise<void> {
     const socket = connect(await this.#host.livePath(`/run/${this.#unit}.qmp`));
     socket.write('{"execute":"qmp_capabilities"}\n{"execute":"system_powerdown"}\n');
-    await once(socket.resume(), "close");
+    // QEMU hangs up when it ends, which is when the guest has powered off.
+    await once(socket.resume(), "close", { signal: AbortSignal.timeout(POWER_OFF_TIMEOUT_MS) });
   }
 
   async untilStopped(): Promise<void> {

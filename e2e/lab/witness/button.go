@@ -14,25 +14,25 @@ const (
 	keyPower        = 116
 )
 
-// powerButton shuts down when the button of any input device is pressed: init (pid 1) takes SIGUSR2 for "power off".
-func powerButton() {
+// watchPowerButton opens all input devices and, from then on, shuts down when the power button of any is pressed.
+func watchPowerButton() {
 	devices, _ := filepath.Glob("/dev/input/event*")
 	for _, device := range devices {
-		go func() {
-			file, err := os.Open(device)
-			if err != nil {
-				return
-			}
-			for event := make([]byte, inputEventBytes); ; {
-				if _, err := io.ReadFull(file, event); err != nil {
-					return
-				}
-				kind, code := binary.LittleEndian.Uint16(event[16:]), binary.LittleEndian.Uint16(event[18:])
-				if pressed := event[20] == 1; kind == eventKey && code == keyPower && pressed {
-					say("POWER-BUTTON")
-					_ = syscall.Kill(1, syscall.SIGUSR2)
-				}
-			}
-		}()
+		if file, err := os.Open(device); err == nil {
+			go powerOffWhenPressed(file)
+		}
+	}
+}
+
+func powerOffWhenPressed(device *os.File) {
+	for event := make([]byte, inputEventBytes); ; {
+		if _, err := io.ReadFull(device, event); err != nil {
+			return
+		}
+		kind, code := binary.LittleEndian.Uint16(event[16:]), binary.LittleEndian.Uint16(event[18:])
+		if pressed := event[20] == 1; kind == eventKey && code == keyPower && pressed {
+			say("POWER-BUTTON")
+			_ = syscall.Kill(1, syscall.SIGUSR2) // init takes it for "power off"
+		}
 	}
 }

@@ -10,6 +10,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"strings"
 )
 
 // console is where a test reads; the shell on it belongs to the user.
@@ -20,24 +21,25 @@ func main() {
 		growRoot()
 		return
 	}
-	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		boot = []byte("unknown")
-	}
-	go powerButton()
+	boot := word("/proc/sys/kernel/random/boot_id")
+	watchPowerButton()
+	// Whoever reads this line may type, and press the button.
+	say("READY boot=%s ticks=%s uptime=%s", boot, word("/data/ticks"), word("/proc/uptime"))
 	if _, err := os.Stat(lockDisk); err == nil {
-		go watchLock(lockDisk, string(trimNewline(boot)))
+		go watchLock(lockDisk, boot)
 	}
 	countTicks("/data/ticks")
 }
 
-func say(format string, args ...any) {
-	fmt.Fprintf(console, format+"\n", args...)
+// word is the first word of a file, or "unknown".
+func word(file string) string {
+	text, err := os.ReadFile(file)
+	if words := strings.Fields(string(text)); err == nil && len(words) > 0 {
+		return words[0]
+	}
+	return "unknown"
 }
 
-func trimNewline(text []byte) []byte {
-	for len(text) > 0 && text[len(text)-1] == '\n' {
-		text = text[:len(text)-1]
-	}
-	return text
+func say(format string, args ...any) {
+	fmt.Fprintf(console, format+"\n", args...)
 }

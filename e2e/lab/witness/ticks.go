@@ -10,10 +10,7 @@ import (
 // countTicks adds one to the number in the file each second. The file is replaced, so it is whole at every moment a
 // snapshot may be taken.
 func countTicks(file string) {
-	count := 0
-	if text, err := os.ReadFile(file); err == nil {
-		count, _ = strconv.Atoi(string(trimNewline(text)))
-	}
+	count, _ := strconv.Atoi(word(file)) // 0 where there is no number
 	for range time.Tick(time.Second) {
 		count++
 		next := file + ".new"

@@ -1,0 +1,79 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { FakeHost } from "../host/index.ts";
+import { type GuestDefinition, Guests } from "./index.ts";
+
+const web: GuestDefinition = {
+  namespace: "lab",
+  name: "web",
+  vmid: 7,
+  cpus: 0,
+  memoryBytes: 0,
+  volumes: [],
+  service: { unit: "web@1.service" },
+};
+
+function shown(active: string, load = "loaded"): string {
+  return `Id=web@1.service\nLoadState=${load}\nActiveState=${active}\nMainPID=42\nResult=exit-code\nExecMainStatus=3\nActiveEnterTimestamp=@1795222800\n`;
+}
+
+function on(show: string | Error): { host: FakeHost; guests: Guests } {
+  const host = new FakeHost().on(["systemctl"], "").on(["systemctl", "show"], show);
+  return { host, guests: new Guests({ host, storage: () => undefined }) };
+}
+
+test("a service is what systemd says it is, and unknown when systemd says nothing", async () => {
+  const states: [string, string][] = [
+    [shown("active"), "Running"],
+    [shown("inactive"), "Stopped"],
+    [shown("failed"), "Stopped"],
+    [shown("activating"), "Starting"],
+    [shown("deactivating"), "Stopping"],
+    [shown("maintenance"), "Unknown"],
+    [shown("inactive", "not-found"), "Stopped"],
+    ["", "Unknown"],
+    ["Id=other.service\nActiveState=inactive\n", "Unknown"],
+  ];
+  for (const [show, expected] of states) {
+    const { host, guests } = on(show);
+    using _ = host;
+    assert.equal((await guests.state(web)).state, expected, show);
+  }
+  const { host, guests } = on(new Error("bus"));
+  using _ = host;
+  assert.equal((await guests.state(web)).state, "Unknown");
+});
+
+test("a running one tells its process and since when", async () => {
+  const { host, guests } = on(shown("active"));
+  using _ = host;
+  assert.deepEqual(await guests.state(web), {
+    state: "Running",
+    pid: 42,
+    startedAt: new Date(1795222800000).toISOString().replace(".000Z", "Z"),
+  });
+});
+
+test("one that is not on the host is not started, and the error says what to do", async () => {
+  const { host, guests } = on(shown("inactive", "not-found"));
+  using _ = host;
+  await assert.rejects(guests.start(web), { reason: "StartFailed", message: /install it on every node/ });
+  assert.ok(!host.commands.some((line) => line.includes(" start ")));
+});
+
+test("one that does not end is killed, and is never called stopped while it runs", async () => {
+  const { host, guests } = on(shown("active"));
+  using _ = host;
+  await assert.rejects(guests.stop(web, { timeoutSeconds: 1 }), { reason: "StopFailed" });
+  assert.ok(host.commands.includes("systemctl kill --signal=SIGKILL -- web@1.service"));
+});
+
+test("only the name of a service is taken, and exactly one kind of guest", async () => {
+  const { host, guests } = on(shown("active"));
+  using _ = host;
+  for (const unit of ["", "--force.service", "web", "a b.service", "../x.service", "shutdown.target"]) {
+    await assert.rejects(guests.start({ ...web, service: { unit } }), { reason: "InvalidDefinition" }, unit);
+  }
+  await assert.rejects(guests.start({ ...web, machine: {} }), { reason: "InvalidDefinition" });
+  assert.deepEqual(host.commands, []);
+});

@@ -1,0 +1,266 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import {
+  type CrmEffect,
+  type CrmState,
+  type CrmView,
+  crmStep,
+  DEFAULT_CRM_PARAMETERS,
+  initialCrmState,
+  type NodeView,
+  type ServiceView,
+} from "./index.ts";
+
+const node = (change: Partial<NodeView> = {}): NodeView => ({
+  member: true,
+  agentAlive: true,
+  agentMode: "Active",
+  maintenance: false,
+  lease: "agent",
+  fence: { proven: false, reasons: ["the lease has been unchanged for 0 ms"] },
+  hardwareFencing: false,
+  capacity: { cpu: 8, memory: 64e9 },
+  ...change,
+});
+const service = (owner: string, change: Partial<ServiceView> = {}): ServiceView => ({
+  requested: "Started",
+  owner,
+  maxRestart: 1,
+  maxRelocate: 1,
+  failback: true,
+  running: true,
+  canMoveLive: true,
+  defined: { cpu: 1, memory: 1e9 },
+  ...change,
+});
+const view = (change: Partial<CrmView> = {}): CrmView => ({
+  incarnation: "t",
+  quorate: true,
+  sameRound: false,
+  nodes: { n1: node(), n2: node(), n3: node() },
+  services: { web: service("n1") },
+  groups: {},
+  rules: [],
+  policy: { scheduler: "basic", rebalanceOnStart: false },
+  requests: [],
+  ...change,
+});
+const step = (state: CrmState, given: CrmView, now = 0): ReturnType<typeof crmStep> =>
+  crmStep(state, given, now, DEFAULT_CRM_PARAMETERS);
+/** Adopted, started, and its agent has said so under an armed watchdog. */
+const started = (given = view()): CrmState => {
+  const { state } = step(initialCrmState({}, {}, 0), given);
+  const services = Object.fromEntries(
+    Object.entries(given.services).map(([id, asked]) => {
+      const uid = state.services[id]?.command.uid ?? "";
+      return [id, { ...asked, result: { uid, outcome: "Ok" } as const }];
+    }),
+  );
+  return step(state, { ...given, services, requests: [] }).state;
+};
+const kinds = (effects: readonly CrmEffect[]): string[] => effects.map((effect) => effect.type);
+const gone = { member: false, agentAlive: false } as const;
+const proven = { proven: true, reasons: ["proven"] } as const;
+
+test("a node that is gone but not proven dead is left alone", () => {
+  const result = step(started(), view({ nodes: { n1: node(gone), n2: node(), n3: node() } }), 60_000);
+  assert.equal(result.state.nodes.n1?.state, "Unknown");
+  assert.equal(result.state.services.web?.state, "Started");
+  assert.deepEqual(kinds(result.effects), ["setNode"]);
+});
+
+test("a proven node's lease is taken first, and seen taken before anything is recovered", () => {
+  const first = step(
+    started(),
+    view({ nodes: { n1: node({ ...gone, fence: proven }), n2: node(), n3: node() } }),
+    60_000,
+  );
+  assert.equal(first.state.services.web?.state, "Fence");
+  assert.deepEqual(kinds(first.effects), ["setNode", "setService", "takeLease"]);
+  const second = step(
+    first.state,
+    view({ sameRound: true, nodes: { n1: node({ ...gone, fence: proven, lease: "crm" }), n2: node(), n3: node() } }),
+    60_000,
+  );
+  assert.equal(second.state.services.web?.node, "n2");
+  assert.deepEqual(kinds(second.effects), ["setNode", "setNodeOwner", "setService", "releaseLease"]);
+});
+
+test("a guest whose agent has not answered for it is not recovered by time-outs, only by a fence device", () => {
+  const { state } = step(initialCrmState({}, {}, 0), view());
+  const cut = (fence: NodeView["fence"]): CrmView =>
+    view({ nodes: { n1: node({ ...gone, fence }), n2: node(), n3: node() } });
+  assert.equal(step(state, cut(proven), 60_000).state.services.web?.state, "Started");
+  assert.equal(step(state, cut({ ...proven, confirmedOff: true }), 60_000).state.services.web?.state, "Fence");
+});
+
+test("after disarm and arm a guest must be answered for again before its node can be fenced by time-outs", () => {
+  const disarmed = step(
+    started(),
+    view({ policy: { scheduler: "basic", rebalanceOnStart: false, disarm: "Ignore" } }),
+    1000,
+  ).state;
+  const nodes = { n1: node({ ...gone, fence: proven }), n2: node(), n3: node() };
+  assert.equal(step(disarmed, view({ nodes }), 60_000).state.services.web?.state, "Started");
+});
+
+test("a lost agent alone moves nothing, and its node is no target", () => {
+  const nodes = { n1: node({ agentAlive: false }), n2: node({ agentAlive: false }), n3: node() };
+  const lost = step(started(), view({ nodes }), 600_000);
+  assert.deepEqual(lost.effects, []);
+  const request = { op: "move", service: "web", target: "n2", mode: "live" } as const;
+  const asked = step(started(), view({ nodes: { ...nodes, n1: node() }, requests: [request] }), 1000);
+  assert.equal(asked.state.services.web?.state, "Started");
+});
+
+test("a node that comes back with its own lease before it was taken keeps its guests", () => {
+  const fencing = step(
+    started(),
+    view({ nodes: { n1: node({ ...gone, fence: proven }), n2: node(), n3: node() } }),
+    60_000,
+  );
+  const back = step(fencing.state, view(), 61_000);
+  assert.equal(back.state.services.web?.state, "Started");
+  assert.equal(back.state.services.web?.node, "n1");
+  assert.ok(back.events.some((event) => event.kind === "fence.cancelled"));
+});
+
+test("a failed move is tried again only after a growing pause", () => {
+  const nodes = { n1: node({ agentMode: "Maintenance" }), n2: node(), n3: node() };
+  let state = step(started(), view({ nodes }), 1000).state;
+  const command = state.services.web?.command.uid ?? "";
+  state = step(
+    state,
+    view({ nodes, services: { web: service("n1", { result: { uid: command, outcome: "Failed" } }) } }),
+    2000,
+  ).state;
+  assert.equal(state.services.web?.state, "Started");
+  assert.equal(step(state, view({ nodes }), 3000).state.services.web?.state, "Started");
+  assert.equal(
+    step(state, view({ nodes }), 2000 + DEFAULT_CRM_PARAMETERS.moveRetryDelay).state.services.web?.state,
+    "Migrate",
+  );
+});
+
+test("two guests that must be apart cannot both be sent to one node", () => {
+  const services = { a: service("n1"), b: service("n2") };
+  const rules = [{ id: "r", kind: "keep-apart", services: ["a", "b"] }] as const;
+  const requests = [
+    { op: "move", service: "a", target: "n3", mode: "live" },
+    { op: "move", service: "b", target: "n3", mode: "live" },
+  ] as const;
+  const result = step(started(view({ services, rules })), view({ services, rules, requests }), 1000);
+  assert.equal(result.state.services.a?.target, "n3");
+  assert.equal(result.state.services.b?.state, "Started");
+});
+
+test("the operator's move clears the home that maintenance left", () => {
+  const record = started().services.web;
+  assert.ok(record);
+  const state = { ...started(), services: { web: { ...record, node: "n2", home: "n1" } } };
+  const nodes = { n1: node({ agentMode: "Maintenance" }), n2: node(), n3: node() };
+  const request = { op: "move", service: "web", target: "n3", mode: "live" } as const;
+  const result = step(state, view({ nodes, services: { web: service("n2") }, requests: [request] }), 1000);
+  assert.equal(result.state.services.web?.home, undefined);
+});
+
+const anyNode = fc
+  .record({
+    member: fc.boolean(),
+    agentAlive: fc.boolean(),
+    agentMode: fc.constantFrom("Idle", "Active", "Maintenance", "Restart", "Shutdown", "Disarmed"),
+    lease: fc.constantFrom("agent", "crm", "none"),
+    proven: fc.boolean(),
+    hardwareFencing: fc.boolean(),
+  })
+  .map(({ proven: isProven, ...given }) =>
+    node({ ...(given as Partial<NodeView>), fence: { proven: isProven, reasons: [] } }),
+  );
+const anyService = fc.record({
+  requested: fc.constantFrom("Started", "Stopped", "Disabled", "Ignored"),
+  answer: fc.constantFrom("none", "Ok", "Failed", "WrongNode"),
+  lock: fc.constantFrom(undefined, "backup"),
+});
+const anyRound = fc.record({
+  nodes: fc.tuple(anyNode, anyNode, anyNode),
+  services: fc.tuple(anyService, anyService, anyService),
+  disarm: fc.constantFrom(undefined, "Freeze", "Ignore"),
+  move: fc.constantFrom(undefined, "n1", "n2", "n3"),
+  rule: fc.constantFrom("none", "keep-together", "keep-apart"),
+  quorate: fc.boolean(),
+});
+
+test("in any history: no recovery without the lease in the CRM's hands, no two commands at once, no doubled uid", () => {
+  fc.assert(
+    fc.property(fc.array(anyRound, { minLength: 1, maxLength: 15 }), (rounds) => {
+      let state = initialCrmState({}, {}, 0);
+      const owners = new Map<string, string>();
+      const uids = new Set<string>();
+      rounds.forEach((given, i) => {
+        const [n1, n2, n3] = given.nodes;
+        const nodes = { n1, n2, n3 };
+        const services = Object.fromEntries(
+          given.services.map((asked, j) => {
+            const id = `s${j}`;
+            const uid = state.services[id]?.command.uid;
+            const result =
+              uid === undefined || asked.answer === "none" ? {} : { result: { uid, outcome: asked.answer as "Ok" } };
+            return [
+              id,
+              service(owners.get(id) ?? `n${j + 1}`, {
+                requested: asked.requested as "Started",
+                ...result,
+                ...(asked.lock ? { lock: asked.lock } : {}),
+              }),
+            ];
+          }),
+        );
+        const rules =
+          given.rule === "none" ? [] : [{ id: "r", kind: given.rule as "keep-apart", services: ["s0", "s1"] }];
+        const requests =
+          given.move === undefined ? [] : [{ op: "move", service: "s0", target: given.move, mode: "live" } as const];
+        const policy = {
+          scheduler: "basic",
+          rebalanceOnStart: false,
+          ...(given.disarm === undefined ? {} : { disarm: given.disarm as "Freeze" }),
+        } as const;
+        const before = state;
+        const result = step(
+          before,
+          view({ quorate: given.quorate, nodes, services, rules, requests, policy }),
+          i * 5000,
+        );
+        if (!given.quorate) assert.deepEqual(result.effects, []);
+        const written = new Set<string>();
+        for (const effect of result.effects) {
+          if (effect.type === "setService") {
+            assert.ok(!written.has(effect.service), "one write for a service and step");
+            written.add(effect.service);
+            const { command } = effect.record;
+            if (command.uid !== before.services[effect.service]?.command.uid) {
+              assert.ok(!uids.has(command.uid), `uid ${command.uid} twice`);
+              uids.add(command.uid);
+            }
+          }
+          if (effect.type === "takeLease") assert.ok(nodes[effect.node as "n1"].fence.proven);
+          if (effect.type !== "setNodeOwner") continue;
+          const old = before.services[effect.service];
+          const moved = old?.target === effect.node && services[effect.service]?.result?.outcome === "Ok";
+          const fenced = nodes[effect.from as "n1"].lease === "crm" || old?.state === "Recovery";
+          assert.ok(
+            moved || fenced,
+            `${effect.service} was given from ${effect.from} to ${effect.node} without fence or finished move`,
+          );
+          owners.set(effect.service, effect.node);
+        }
+        assert.ok(
+          !result.events.some((event) => event.kind === "service.skipped"),
+          JSON.stringify(result.events.filter((event) => event.kind === "service.skipped")),
+        );
+        state = result.state;
+      });
+    }),
+    { numRuns: 2000 },
+  );
+});
