@@ -134,7 +134,11 @@ export class NodeAgent {
       sendVolumes: (guest, target, signal) => this.#sendVolumes(guest, target, signal),
       claim: (name) => this.#claim(name),
     });
-    this.#drivers = new Guests({ host, accelerator: options.accelerator, storage: (name) => this.#owner.storage(name) });
+    this.#drivers = new Guests({
+      host,
+      accelerator: options.accelerator,
+      storage: (name) => this.#owner.storage(name),
+    });
     this.#guests = new GuestWatch({
       node,
       namespace,
@@ -380,7 +384,12 @@ export class NodeAgent {
     const proofAge = cluster?.status?.timings?.quorumProofAge?.milliseconds;
     // As corosync derived them from its configuration and the number of nodes.
     const { tokenMilliseconds, consensusMilliseconds } = this.#corosync?.running ?? {};
-    if (cluster !== undefined && proofAge !== undefined && tokenMilliseconds !== undefined && consensusMilliseconds !== undefined) {
+    if (
+      cluster !== undefined &&
+      proofAge !== undefined &&
+      tokenMilliseconds !== undefined &&
+      consensusMilliseconds !== undefined
+    ) {
       try {
         const changed = await installKeeper(host, {
           release,

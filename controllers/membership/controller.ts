@@ -1,5 +1,3 @@
-import { lookup } from "node:dns/promises";
-import { isIP } from "node:net";
 import { type Clock, systemClock } from "../../clock.ts";
 import {
   CLUSTER_NODES,
@@ -30,6 +28,7 @@ import { type Logger, processLog } from "../../log.ts";
 import { LeaseAges, leaseContent, leaseNameOf, nodeOfLease } from "./agents.ts";
 import { CLUSTER_CONDITIONS, CLUSTER_STATUS_KEYS } from "./cluster-status.ts";
 import { ownStatusDiffers } from "./conditions.ts";
+import { HostNames, hostNamesOf, resolveHere } from "./host-names.ts";
 import { NODE_CONDITIONS, NODE_STATUS_KEYS } from "./node-status.ts";
 import { type Plan, planMembership, type View } from "./plan.ts";
 import { CONFIG_NAME, ensureKey, publish, readPublished } from "./publication.ts";
@@ -40,7 +39,6 @@ const FIELD_MANAGER = "quorate-membership";
 const FINALIZER = "quorate.dev/membership";
 /** Ages of Leases are looked at this often; a change of an object is taken up at once. */
 const LOOK_EVERY_MS = 1_000;
-const NAME_TTL_MS = 60_000;
 const KEY_TTL_MS = 30_000;
 
 export interface MembershipOptions {
@@ -77,7 +75,6 @@ class MembershipController implements RunningController {
   readonly #events: Pick<EventRecorder, "event"> | undefined;
   readonly #clock: Clock;
   readonly #log: Logger;
-  readonly #resolve: (name: string) => Promise<string | undefined>;
   readonly #queue: WorkQueue;
   readonly #clusters: WatchCache<Cluster>;
   readonly #nodes: WatchCache<ClusterNode>;
@@ -89,14 +86,14 @@ class MembershipController implements RunningController {
   #filled = false;
   readonly #memory = new Map<string, Memory>();
   readonly #leaseContents = new Map<string, string>();
-  readonly #names = new Map<string, { address: string | undefined; untilMs: number }>();
+  readonly #names: HostNames;
 
   constructor(options: MembershipOptions) {
     this.#client = options.client;
     this.#events = options.events;
     this.#clock = options.clock ?? systemClock;
     this.#log = options.log ?? processLog("membership");
-    this.#resolve = options.resolve ?? resolveHere;
+    this.#names = new HostNames(options.resolve ?? resolveHere, this.#clock);
     this.#queue = new WorkQueue({
       name: "membership",
       reconcile: (namespace) => this.#reconcile(namespace),
@@ -215,29 +212,12 @@ class MembershipController implements RunningController {
       published,
       ...(obstacle === undefined ? {} : { obstacle: { reason: obstacle.reason, message: obstacle.message } }),
       agents,
-      resolved: await this.#resolveNames(nodes),
+      resolved: await this.#names.resolve(hostNamesOf(nodes)),
       publishedForMs: now - memory.publishedSinceMs,
       agentsForMs: memory.agentsSinceMs === undefined ? 0 : now - memory.agentsSinceMs,
       wallMs: this.#clock.wallMs(),
     };
     return { view, configMap };
-  }
-
-  async #resolveNames(nodes: readonly ClusterNode[]): Promise<Map<string, string>> {
-    const now = this.#clock.elapsedMs();
-    const names = new Set(
-      nodes.flatMap(({ spec }) => spec.links?.map(({ address }) => address) ?? []).filter((name) => isIP(name) === 0),
-    );
-    const found = new Map<string, string>();
-    for (const name of names) {
-      let known = this.#names.get(name);
-      if (known === undefined || known.untilMs <= now) {
-        known = { address: await this.#resolve(name), untilMs: now + NAME_TTL_MS };
-        this.#names.set(name, known);
-      }
-      if (known.address !== undefined) found.set(name, known.address);
-    }
-    return found;
   }
 
   /** Ids first, then the configuration, then what is told of it; what is released last. */
@@ -330,12 +310,4 @@ function identityOf({ metadata: { name, namespace, uid } }: KubeObject): {
   uid: string;
 } {
   return { name, namespace: namespace ?? "", uid: uid ?? "" };
-}
-
-async function resolveHere(name: string): Promise<string | undefined> {
-  try {
-    return (await lookup(name)).address;
-  } catch {
-    return undefined;
-  }
 }

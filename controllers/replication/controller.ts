@@ -18,8 +18,8 @@ import {
   WorkQueue,
 } from "../../kube/index.ts";
 import type { Logger } from "../../log.ts";
-import { ownStatusDiffers } from "../membership/index.ts";
-import { allocateNumbers, allocateVmids, byAge } from "./ids.ts";
+import { byAge, ownStatusDiffers } from "../membership/index.ts";
+import { allocateNumbers, allocateVmids } from "./ids.ts";
 import { decideJob, JOB_CONDITIONS, JOB_STATUS_KEYS, type JobsView } from "./jobs.ts";
 import { decideRelease, FINALIZER } from "./removal.ts";
 

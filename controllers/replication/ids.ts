@@ -1,15 +1,6 @@
 /** Numbers for guests and jobs that have none. Pure; the caller makes sure that what it is given is all there is. */
 import type { Guest, ReplicationJob } from "../../crds/index.ts";
-
-interface Aged {
-  readonly metadata: { readonly name: string; readonly creationTimestamp?: string };
-}
-
-/** Older first, so that a list that was applied at once is numbered in the order of its names. */
-export function byAge(a: Aged, b: Aged): number {
-  const [x, y] = [a, b].map(({ metadata }) => `${metadata.creationTimestamp ?? ""} ${metadata.name}`);
-  return (x ?? "") < (y ?? "") ? -1 : 1;
-}
+import { byAge } from "../membership/index.ts";
 
 /**
  * A vmid for each guest that has none: the lowest that is free. Guests for which none is left are not in the answer.

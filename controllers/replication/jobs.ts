@@ -8,10 +8,9 @@ import type {
   ReplicationState,
 } from "../../crds/index.ts";
 import { classify } from "../../errors.ts";
-import { conditionsOf, type Finding } from "../membership/index.ts";
+import { byAge, conditionsOf, type Finding } from "../membership/index.ts";
 import { jobScheduleProblem } from "./calendar.ts";
 import { parseSchedule, type Schedule } from "./calendar-grammar.ts";
-import { byAge } from "./ids.ts";
 import { planJob } from "./planner.ts";
 
 export interface JobsView {

@@ -29,7 +29,7 @@ export class Installed {
     options: { progress?: (line: string) => void; values?: readonly string[] } = {},
   ): Promise<Installed> {
     const progress = options.progress ?? (() => undefined);
-    const [{ helm }, image] = await Promise.all([ensureBinaries(["helm"], progress), buildImage({ progress })]);
+    const [{ helm }, image] = await Promise.all([ensureBinaries(["helm"], progress), buildImage({ progress, tag: `quorate/quorate:lab-${Date.now().toString(36)}` })]);
     if (helm === undefined) throw new QuorateError("environment", "NoHelm", "helm could not be built");
     await lab.loadImage(image.archive);
     const repository = image.name.slice(0, image.name.lastIndexOf(":"));
