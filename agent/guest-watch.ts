@@ -80,7 +80,7 @@ export class GuestWatch {
       const seen = this.#states.get(guest.metadata.name);
       const status = await this.#status(guest, seen, new Date(clock.wallMs()).toISOString().replace(/\.\d+Z$/, "Z"));
       const text = JSON.stringify(status);
-      if (this.#written.get(guest.metadata.name) === text && guest.status?.node === node) continue;
+      if (this.#written.get(guest.metadata.name) === text && guest.status !== undefined) continue;
       try {
         const metadata = {
           name: guest.metadata.name,
@@ -108,7 +108,8 @@ export class GuestWatch {
       observedGeneration: guest.metadata.generation ?? 0,
       kind: guest.spec.machine !== undefined ? "Machine" : guest.spec.container !== undefined ? "Container" : "Service",
       state,
-      node: this.#options.node,
+      // Where it runs, or ran last: whose disks hold its newest data.
+      node: running ? this.#options.node : (guest.status?.node ?? this.#options.node),
       ...(volumes.length === 0 ? {} : { volumes }),
       conditions: [
         {

@@ -264,6 +264,8 @@ export class NodeAgent {
   async #firstLook(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       try {
+        const resumed = await this.#drivers.resumeForgotten();
+        if (resumed.length > 0) this.#log.warn({ guests: resumed }, "guests that an earlier agent had paused for a snapshot go on");
         await this.#guests.look();
         return;
       } catch (error) {

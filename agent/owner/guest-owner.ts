@@ -2,7 +2,14 @@ import { bytesOf, type Cluster, type ClusterStorage, type Guest } from "../../cr
 import { QuorateError } from "../../errors.ts";
 import type { GuestDefinition, Guests } from "../guests/index.ts";
 import type { Host } from "../host/index.ts";
-import { openStorage, type StorageConfig, type StorageDriver, type VolumeRef } from "../storage/index.ts";
+import { newestCompleteSet } from "../replication/index.ts";
+import {
+  openStorage,
+  type StorageConfig,
+  type StorageDriver,
+  type VolumeRef,
+  type VolumeState,
+} from "../storage/index.ts";
 
 export interface GuestOwnerOptions {
   readonly host: Host;
@@ -40,9 +47,11 @@ export class GuestOwner {
       const definition = guestDefinition(guest, this.#options.namespace);
       // Empty disks are made only for a guest that never had any: afterwards, a missing disk is a loss to be shown.
       if (!hadData(guest)) await this.#options.drivers().provision(definition);
+      else await this.#takeOver(guest);
       // The binding may have changed while the disks were prepared.
       this.#owned(name);
       await this.#options.drivers().start(definition, signal);
+      await this.#options.host.removeFile(this.#markOf(guest));
     } finally {
       release();
     }
@@ -93,6 +102,55 @@ export class GuestOwner {
       return undefined;
     const config = storageConfig(storage);
     return config === undefined ? undefined : openStorage(this.#options.host, config);
+  }
+
+  /**
+   * A guest that last ran elsewhere starts only from copies that replication made, all of one run: an old disk of its own that
+   * it left here is older than what it wrote since, and volumes of two runs are a mixture that never was.
+   */
+  async #takeOver(guest: Guest): Promise<void> {
+    const { node } = this.#options;
+    const lastOn = guest.status?.node;
+    if (lastOn === undefined || lastOn === node) return;
+    const mark = `${guest.metadata.uid ?? ""} ${lastOn}`;
+    // Taken over before, and the start failed after that: the disks are this node's own by now.
+    if ((await this.#options.host.readFile(this.#markOf(guest)))?.toString() === mark) return;
+    const replicas: VolumeState[] = [];
+    let job: string | undefined;
+    for (const ref of this.localVolumes(guest)) {
+      const [state] = (await this.storage(ref.storage)?.inspect([ref])) ?? [];
+      // What is missing is refused, with its name, when the disks are activated.
+      if (state?.exists !== true) continue;
+      if (state.replicaOf === undefined) {
+        throw new QuorateError(
+          "environment",
+          "StaleData",
+          `Guest "${guest.metadata.name}" last ran on ${lastOn}; volume "${ref.volume}" on ${node} is an old disk of its own, not a copy of what it wrote there. It is not started from that. Replicate to ${node} first (set the old disk aside), or bring ${lastOn} back`,
+        );
+      }
+      job = state.replicaOf;
+      replicas.push(state);
+    }
+    if (job === undefined) return;
+    const set = newestCompleteSet(job, replicas);
+    if (set === undefined) {
+      throw new QuorateError(
+        "environment",
+        "DataMissing",
+        `the copies of Guest "${guest.metadata.name}" on ${node} are of different runs of job ${job}, and none is complete; it can't start here`,
+      );
+    }
+    for (const state of set.ahead) {
+      const snapshot = state.snapshots.find(({ name }) => name === set.name);
+      const storage = this.localVolumes(guest).find((ref) => ref.volume === state.id.volume)?.storage ?? "";
+      if (snapshot !== undefined) await this.storage(storage)?.replication?.rollback(state.id, job, snapshot);
+    }
+    await this.#options.host.writeFileAtomic(this.#markOf(guest), mark, { mode: 0o600 });
+  }
+
+  /** There from the take-over of the disks until the guest has started here, and no longer. */
+  #markOf(guest: Guest): string {
+    return `/var/lib/quorate/takeover/${this.#options.namespace}.${guest.metadata.name}`;
   }
 
   #owned(name: string): Guest {
