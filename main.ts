@@ -41,7 +41,7 @@ function usage(): string {
 }
 
 const [name, ...args] = process.argv.slice(2);
-const part = name === undefined ? undefined : parts[name];
+const part = name !== undefined && Object.hasOwn(parts, name) ? parts[name] : undefined;
 if (part === undefined) {
   const asked = name === undefined || name === "help" || name === "--help" || name === "-h";
   (asked ? process.stdout : process.stderr).write(asked ? usage() : `quorate: no part "${name}"\n\n${usage()}`);

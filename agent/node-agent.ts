@@ -27,7 +27,7 @@ import { Guests } from "./guests/index.ts";
 import { DEFAULT_LRM_PARAMETERS, type ReportedMode } from "./ha/index.ts";
 import type { Host } from "./host/index.ts";
 import { Identity } from "./identity/index.ts";
-import { JobRunner } from "./jobs/index.ts";
+import { JobRunner, targetOf } from "./jobs/index.ts";
 import { installKeeper, KeeperClient, type KeeperRelease, type KeeperStatus, SOCKET_PATH } from "./keeper/index.ts";
 import { knownResults, Lrm, NodeLease, servicesHere, WorkTable } from "./lrm/index.ts";
 import { followConfig, readAuthkey, readPublished } from "./membership/index.ts";
@@ -124,6 +124,7 @@ export class NodeAgent {
     });
     this.#quorum = new QuorumWatch({ host, clock, log: this.#log, onChange: () => wake() });
     this.#owner = new GuestOwner({
+      clock,
       host,
       node,
       namespace,
@@ -163,7 +164,7 @@ export class NodeAgent {
         this.#owner
           .localVolumes(guest)
           .filter((ref) => guest.spec.volumes?.find((volume) => volume.name === ref.volume)?.replicate !== false),
-      parts: async (job, guest) => this.#replicationParts(job.spec.target, guest),
+      parts: async (job, guest) => this.#replicationParts(targetOf(job), guest),
       claim: (name) => this.#claim(name),
     });
   }
@@ -194,6 +195,7 @@ export class NodeAgent {
         stop: (service, how, stop) => this.#owner.stop(service, how, stop),
         move: (service, target, mode, stop) => this.#owner.move(service, target, mode, stop),
       },
+      clock,
       this.#log,
       () => {
         void this.#guests.look().then(
@@ -265,7 +267,8 @@ export class NodeAgent {
     while (!signal.aborted) {
       try {
         const resumed = await this.#drivers.resumeForgotten();
-        if (resumed.length > 0) this.#log.warn({ guests: resumed }, "guests that an earlier agent had paused for a snapshot go on");
+        if (resumed.length > 0)
+          this.#log.warn({ guests: resumed }, "guests that an earlier agent had paused for a snapshot go on");
         await this.#guests.look();
         return;
       } catch (error) {
@@ -569,7 +572,7 @@ export class NodeAgent {
     if (volumes.length === 0) return;
     const job = this.#caches.jobs
       .list(this.#options.namespace)
-      .find((each) => each.spec.guest === guest.metadata.name && each.spec.target === target);
+      .find((each) => each.spec.guest === guest.metadata.name && targetOf(each) === target);
     const jobId = job?.status?.jobId ?? `${guest.spec.vmid ?? 0}-9999`;
     await this.#jobs.runNow({ job: jobId, target, volumes }, await this.#replicationParts(target, guest), signal);
   }

@@ -17,6 +17,7 @@ import type { MembershipReport, ServiceResult, Timings } from "../controllers/ha
 import type { Corosync } from "./corosync.ts";
 import type { EventQueue } from "./event-queue.ts";
 import type { Guests } from "./guests.ts";
+import { HostWatchdog } from "./host-watchdog.ts";
 import type { Recorder } from "./recorder.ts";
 import { lrmService } from "./reference-host.ts";
 import type { SharedObjects } from "./shared-objects.ts";
@@ -57,8 +58,7 @@ export class DefaultHost {
   agent: LrmState | undefined;
   agentFrozen = false;
   shutdown: ShutdownKind | undefined;
-  readonly watchdog = { armed: false, expiring: false, broken: false, deadline: undefined as number | undefined };
-  keeper: "runs" | "dead" | "frozen" = "runs";
+  readonly watchdog: HostWatchdog;
   #work: Record<string, LrmWork> = {};
   #renewedAt = Number.NEGATIVE_INFINITY;
   #reported = "";
@@ -71,6 +71,13 @@ export class DefaultHost {
     this.name = name;
     this.#parts = parts;
     this.#phase = (index * 137) % STEP;
+    this.watchdog = new HostWatchdog({
+      queue: parts.queue,
+      timings: parts.timings,
+      runs: () => this.power && !this.frozen,
+      quorate: () => parts.corosync.membership(name).quorate,
+      fires: () => parts.hostReset(this, "watchdog"),
+    });
   }
 
   powerOn(): void {
@@ -78,7 +85,7 @@ export class DefaultHost {
     this.frozen = false;
     this.boot += 1;
     this.shutdown = undefined;
-    this.keeper = "runs";
+    this.watchdog.reset();
     this.startAgent();
   }
 
@@ -88,9 +95,7 @@ export class DefaultHost {
     this.frozen = false;
     this.agent = undefined;
     this.#life += 1;
-    this.watchdog.armed = false;
-    this.watchdog.expiring = false;
-    this.watchdog.deadline = undefined;
+    this.watchdog.reset();
     this.#parts.guests.lose(this.name);
   }
 
@@ -124,28 +129,6 @@ export class DefaultHost {
     this.#parts.queue.after(50, () => {
       this.#stepPlanned = false;
       if (life === this.#life) this.step();
-    });
-  }
-
-  /** The watchdog is fed as long as the keeper runs and corosync proves quorum; else it fires, unless that returns in time. */
-  checkWatchdog(): void {
-    const { queue, corosync, timings } = this.#parts;
-    if (!this.power || !this.watchdog.armed) return;
-    const fed =
-      this.keeper === "runs" && !this.frozen && !this.watchdog.expiring && corosync.membership(this.name).quorate;
-    if (fed) {
-      this.watchdog.deadline = undefined;
-      return;
-    }
-    if (this.watchdog.deadline !== undefined) return;
-    const lastPet =
-      this.watchdog.expiring || this.frozen || this.keeper !== "runs"
-        ? queue.now
-        : queue.now + timings.quorumProofAge.milliseconds;
-    const deadline = lastPet + timings.watchdog.milliseconds;
-    this.watchdog.deadline = deadline;
-    queue.at(deadline, () => {
-      if (this.watchdog.deadline === deadline && !this.watchdog.broken) this.#parts.hostReset(this, "watchdog");
     });
   }
 
@@ -210,22 +193,17 @@ export class DefaultHost {
         this.#parts.touched(undefined, "urgent");
         return false;
       case "armWatchdog":
-        if (this.keeper !== "runs") return false;
+        if (this.watchdog.keeper !== "runs") return false;
         this.watchdog.armed = true;
         this.#event("role", "watchdog.armed", {});
-        this.checkWatchdog();
+        this.watchdog.check();
         return true;
       case "disarmWatchdog":
-        if (this.keeper === "runs") {
-          this.watchdog.armed = false;
-          this.watchdog.deadline = undefined;
-        }
+        if (this.watchdog.keeper === "runs") this.watchdog.close();
         return false;
       case "expireWatchdog":
-        this.watchdog.expiring = true;
-        this.watchdog.deadline = undefined;
         this.#event("role", "watchdog.expires", { why: effect.why });
-        this.checkWatchdog();
+        this.watchdog.expire();
         return false;
       case "setMode":
         if (this.apiReachable) objects.agent(this.name).mode = effect.mode;
@@ -348,7 +326,7 @@ export class DefaultHost {
       quorate: corosync.membership(this.name).quorate,
       storeReadable: this.apiReachable,
       lease: { holder, epoch: lease.epoch },
-      watchdog: { armed: this.watchdog.armed && this.keeper === "runs", expiring: this.watchdog.expiring },
+      watchdog: { armed: this.watchdog.armed && this.watchdog.keeper === "runs", expiring: this.watchdog.expiring },
       services,
       strays,
       work: { ...this.#work },

@@ -58,7 +58,7 @@ export class DefaultWorld implements ControllersParts {
       scenario.cluster.qdevice,
       (name) => {
         this.version.count += 1;
-        this.hosts.get(name)?.checkWatchdog();
+        this.hosts.get(name)?.watchdog.check();
         this.hosts.get(name)?.nudge();
       },
     );

@@ -60,33 +60,33 @@ const FAULTS: Readonly<Record<string, Fault>> = {
   /** systemd starts it again after `seconds` (default 1); never with `restart: false`. */
   "keeper.kill": (op, world) => {
     const host = world.host(node(op));
-    host.keeper = "dead";
-    host.checkWatchdog();
+    host.watchdog.keeper = "dead";
+    host.watchdog.check();
     if (op.restart === false) return;
     world.queue.after(Number(op.seconds ?? 1) * 1000, () => {
-      host.keeper = "runs";
-      host.checkWatchdog();
+      host.watchdog.keeper = "runs";
+      host.watchdog.check();
     });
   },
   "keeper.freeze": (op, world) => {
-    world.host(node(op)).keeper = "frozen";
-    world.host(node(op)).checkWatchdog();
+    world.host(node(op)).watchdog.keeper = "frozen";
+    world.host(node(op)).watchdog.check();
   },
   "keeper.thaw": (op, world) => {
-    world.host(node(op)).keeper = "runs";
-    world.host(node(op)).checkWatchdog();
+    world.host(node(op)).watchdog.keeper = "runs";
+    world.host(node(op)).watchdog.check();
   },
   /** The whole host stands still, guests included; its hardware watchdog does not. */
   "node.freeze": (op, world) => {
     world.host(node(op)).frozen = true;
     world.corosync.set(node(op), { frozen: true });
-    world.host(node(op)).checkWatchdog();
+    world.host(node(op)).watchdog.check();
   },
   "node.thaw": (op, world) => {
     const host = world.host(node(op));
     host.frozen = false;
     world.corosync.set(node(op), { frozen: false });
-    host.checkWatchdog();
+    host.watchdog.check();
     for (const id of world.guests.runningOn(host.name)) world.guestStarted(id);
   },
   "watchdog.break": (op, world) => {

@@ -54,6 +54,8 @@ export class SharedObjects {
   requests: ServiceRequest[] = [];
   /** What the CRM wrote. */
   crm: CrmState | undefined;
+  /** The last view of each service, given again while nothing in it changed. */
+  readonly #views = new Map<string, { service: ScenarioService; view: ServiceView }>();
   readonly #byNode = new Map<string, Set<string>>();
   readonly scenario: Scenario;
 
@@ -171,20 +173,35 @@ export class SharedObjects {
   serviceView(id: string, service: ScenarioService, guests: Guests): ServiceView {
     const recordNode = this.crm?.services[id]?.node ?? service.node;
     const result = this.agents.get(recordNode)?.results.get(id);
-    return {
+    const running = guests.runsOn(id, service.node);
+    const measured = this.measured.get(id) ?? DEFAULT_MEASURED;
+    const defined = this.defined.get(id) ?? DEFAULT_DEFINED;
+    const known = this.#views.get(id);
+    if (
+      known?.service === service &&
+      known.view.result === result &&
+      known.view.running === running &&
+      known.view.measured === measured &&
+      known.view.defined === defined
+    ) {
+      return known.view;
+    }
+    const view: ServiceView = {
       requested: REQUESTED[service.want],
       owner: service.node,
       maxRestart: service.max_restart,
       maxRelocate: service.max_relocate,
       failback: service.failback,
-      running: guests.runsOn(id, service.node),
+      running,
       canMoveLive: guests.isMachine(id),
-      defined: this.defined.get(id) ?? DEFAULT_DEFINED,
-      measured: this.measured.get(id) ?? DEFAULT_MEASURED,
+      defined,
+      measured,
       ...(service.group === undefined ? {} : { group: service.group }),
       ...(service.lock === undefined ? {} : { lock: service.lock }),
       ...(result === undefined ? {} : { result }),
     };
+    this.#views.set(id, { service, view });
+    return view;
   }
 
   /** Sum of what runs on the node of the services that the CRM knows. */

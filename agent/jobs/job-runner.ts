@@ -106,7 +106,7 @@ export class JobRunner {
       job.metadata.deletionTimestamp !== undefined
     )
       return false;
-    if (spec.target === this.#options.node) return false;
+    if (targetOf(job) === this.#options.node) return false;
     if (spec.runNow !== undefined && spec.runNow !== status.observedRunNow) return true;
     if (spec.suspend || status.nextSync === undefined) return false;
     const next = Date.parse(status.nextSync);
@@ -133,7 +133,7 @@ export class JobRunner {
       const { last: target } = job.spec.retention.target;
       const request: ReplicationRequest = {
         job: jobId,
-        target: job.spec.target,
+        target: targetOf(job),
         volumes: this.#options.volumes(guest),
         ...(job.spec.rateMBps === undefined ? {} : { bytesPerSecond: job.spec.rateMBps * 1e6 }),
         retention: { source: Math.max(1, source), target: Math.max(1, target) },
@@ -165,7 +165,7 @@ export class JobRunner {
                 bytes: success.bytes,
                 full: success.volumes.some((volume) => volume.kind === "full"),
               },
-              conditions: conditions(job, true, "Synced", `copied to ${job.spec.target}`, time(finished)),
+              conditions: conditions(job, true, "Synced", `copied to ${targetOf(job)}`, time(finished)),
             });
           },
           onProgress: (progress: Progress) => {
@@ -228,6 +228,11 @@ export class JobRunner {
       { fieldManager: `quorate-agent-${node}`, force: true },
     );
   }
+}
+
+/** Where a run goes: a job turns round when its guest runs on the node that `spec.target` names. */
+export function targetOf(job: ReplicationJob): string {
+  return job.status?.target ?? job.spec.target;
 }
 
 /** What earlier runs wrote stays until this one ends. */

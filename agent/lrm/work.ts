@@ -1,3 +1,4 @@
+import type { Clock } from "../../clock.ts";
 import { classify } from "../../errors.ts";
 import type { Logger } from "../../log.ts";
 import type { LrmWork, Outcome } from "../ha/index.ts";
@@ -9,15 +10,21 @@ export interface GuestOperations {
   move(service: string, target: string, mode: "live" | "restart", signal: AbortSignal): Promise<void>;
 }
 
+/** What soon passes (an object not seen yet, a lock) is tried again for this long before it is a failure. */
+const TRY_FOR_MS = 30_000;
+const RETRY_MS = 500;
+
 /** The running and ended work of this host's services, one at a time for a service. */
 export class WorkTable {
+  readonly #clock: Clock;
   readonly #operations: GuestOperations;
   readonly #log: Logger;
   readonly #onEnd: () => void;
   readonly #entries = new Map<string, LrmWork>();
   readonly #abort = new AbortController();
 
-  constructor(operations: GuestOperations, log: Logger, onEnd: () => void) {
+  constructor(operations: GuestOperations, clock: Clock, log: Logger, onEnd: () => void) {
+    this.#clock = clock;
     this.#operations = operations;
     this.#log = log;
     this.#onEnd = onEnd;
@@ -57,23 +64,26 @@ export class WorkTable {
       this.#log.info({ service, uid, action: task.action, outcome, message }, `${task.action} ended`);
       this.#onEnd();
     };
-    try {
-      const signal = this.#abort.signal;
-      if (task.action === "start") await this.#operations.start(service, signal);
-      else if (task.action === "stop")
-        await this.#operations.stop(
-          service,
-          task.timeoutSeconds === undefined ? {} : { timeoutSeconds: task.timeoutSeconds },
-          signal,
-        );
-      else await this.#operations.move(service, task.target, task.mode, signal);
-      end("Ok");
-    } catch (error) {
-      const failure = classify(error);
-      end(
-        failure.reason === "Locked" ? "Locked" : failure.class === "transient" ? "TryAgain" : "Failed",
-        `${failure.reason}: ${failure.message}`.slice(0, 1000),
-      );
+    const signal = this.#abort.signal;
+    const giveUpAt = this.#clock.elapsedMs() + TRY_FOR_MS;
+    for (;;) {
+      try {
+        await this.#once(service, task, signal);
+        return end("Ok");
+      } catch (error) {
+        const failure = classify(error);
+        const passes = failure.class === "transient" && this.#clock.elapsedMs() < giveUpAt;
+        if (!passes || signal.aborted) return end("Failed", `${failure.reason}: ${failure.message}`.slice(0, 1000));
+        this.#log.info({ service, uid, reason: failure.reason }, `${task.action} is tried again: ${failure.message}`);
+        await this.#clock.sleep(RETRY_MS, signal).catch(() => undefined);
+      }
     }
+  }
+
+  async #once(service: string, task: Parameters<WorkTable["begin"]>[2], signal: AbortSignal): Promise<void> {
+    if (task.action === "start") return this.#operations.start(service, signal);
+    if (task.action === "move") return this.#operations.move(service, task.target, task.mode, signal);
+    const how = task.timeoutSeconds === undefined ? {} : { timeoutSeconds: task.timeoutSeconds };
+    return this.#operations.stop(service, how, signal);
   }
 }

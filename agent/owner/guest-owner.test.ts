@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { systemClock } from "../../clock.ts";
 import type { Guest } from "../../crds/index.ts";
 import type { Guests } from "../guests/index.ts";
 import { FakeHost } from "../host/index.ts";
@@ -14,6 +15,7 @@ function owner(
 ): GuestOwner {
   const drivers = { start, provision: async () => assert.fail("no disk may be made") };
   return new GuestOwner({
+    clock: systemClock,
     host,
     node: "n2",
     namespace: "lab",

@@ -1,3 +1,4 @@
+import type { Clock } from "../../clock.ts";
 import { bytesOf, type Cluster, type ClusterStorage, type Guest } from "../../crds/index.ts";
 import { QuorateError } from "../../errors.ts";
 import type { GuestDefinition, Guests } from "../guests/index.ts";
@@ -12,6 +13,7 @@ import {
 } from "../storage/index.ts";
 
 export interface GuestOwnerOptions {
+  readonly clock: Clock;
   readonly host: Host;
   readonly node: string;
   readonly namespace: string;
@@ -40,21 +42,16 @@ export class GuestOwner {
 
   async start(name: string, signal: AbortSignal): Promise<void> {
     const guest = this.#owned(name);
-    const release = this.#claim(name);
-    try {
-      const vmid = vmidOf(guest);
-      await this.#options.abortReceives(vmid);
-      const definition = guestDefinition(guest, this.#options.namespace);
-      // Empty disks are made only for a guest that never had any: afterwards, a missing disk is a loss to be shown.
-      if (!hadData(guest)) await this.#options.drivers().provision(definition);
-      else await this.#takeOver(guest);
-      // The binding may have changed while the disks were prepared.
-      this.#owned(name);
-      await this.#options.drivers().start(definition, signal);
-      await this.#options.host.removeFile(this.#markOf(guest));
-    } finally {
-      release();
-    }
+    const vmid = vmidOf(guest);
+    await this.#options.abortReceives(vmid);
+    const definition = guestDefinition(guest, this.#options.namespace);
+    // Empty disks are made only for a guest that never had any: afterwards, a missing disk is a loss to be shown.
+    if (!hadData(guest)) await this.#options.drivers().provision(definition);
+    else await this.#takeOver(guest);
+    // The binding may have changed while the disks were prepared.
+    this.#owned(name);
+    await this.#options.drivers().start(definition, signal);
+    await this.#options.host.removeFile(this.#markOf(guest));
   }
 
   /** @returns once the guest is gone from this host for certain. */
@@ -75,7 +72,7 @@ export class GuestOwner {
   async move(name: string, target: string, _mode: "live" | "restart", signal: AbortSignal): Promise<void> {
     const guest = this.#owned(name);
     await this.stop(name, {}, signal);
-    const release = this.#claim(name);
+    const release = await this.#claim(name, signal);
     try {
       await this.#options.sendVolumes(guest, target, signal);
       const vmid = vmidOf(guest);
@@ -167,15 +164,13 @@ export class GuestOwner {
     return guest;
   }
 
-  #claim(name: string): () => void {
-    const release = this.#options.claim(name);
-    if (release === undefined)
-      throw new QuorateError(
-        "transient",
-        "Locked",
-        `a replication run works on the volumes of "${name}"; it is tried again`,
-      );
-    return release;
+  /** Waits for a replication run that works on the volumes; it reads snapshots only, so a start need not wait for it. */
+  async #claim(name: string, signal: AbortSignal): Promise<() => void> {
+    for (;;) {
+      const release = this.#options.claim(name);
+      if (release !== undefined) return release;
+      await this.#options.clock.sleep(500, signal);
+    }
   }
 }
 

@@ -177,7 +177,9 @@ export class ClusterCrm {
     const wallNow = this.#options.clock.wallMs();
     const at = (elapsed: Milliseconds) => new Date(wallNow - (now - elapsed)).toISOString().replace(/\.\d+Z$/, "Z");
     const lastMember = this.#observer.lastMemberAt(record.failover.from);
-    const job = objects.jobs.find((each) => each.spec.guest === service && each.spec.target === record.node);
+    const job = objects.jobs.find(
+      (each) => each.spec.guest === service && (each.status?.target ?? each.spec.target) === record.node,
+    );
     const cut = lastMember === undefined ? undefined : wallNow - (now - lastMember);
     const synced = job?.status?.lastSync === undefined ? undefined : Date.parse(job.status.lastSync);
     return {

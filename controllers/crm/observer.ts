@@ -79,7 +79,9 @@ export class LeaseObserver {
   sights(input: ObserverInput, now: Milliseconds): Map<string, NodeSight> {
     const parameters = this.#parameters;
     const { members, alive } = this.membership(now);
-    const votes = Object.fromEntries(input.nodes.map((node) => [node.metadata.name, node.spec.votes]));
+    const votes = Object.fromEntries(
+      input.nodes.map((node) => [node.metadata.name, node.status?.votes ?? node.spec.votes]),
+    );
     return new Map(
       input.nodes.map(
         ({

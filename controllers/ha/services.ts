@@ -3,15 +3,10 @@
  * handler changes the state at most once; the step calls them again until nothing changes.
  */
 import { place } from "./placement.ts";
+import { fence, freeze, recovery } from "./recovery.ts";
 import type { Round } from "./round.ts";
-import type { ServiceRecord, ServiceResult, ServiceState, ServiceView } from "./types.ts";
-
-interface Case {
-  readonly round: Round;
-  readonly id: string;
-  readonly record: ServiceRecord;
-  readonly view: ServiceView;
-}
+import { type Case, fail, fenceIfLost, takeResult } from "./service-case.ts";
+import type { ServiceRecord, ServiceState, ServiceView } from "./types.ts";
 
 type Handler = (service: Case) => void;
 
@@ -247,94 +242,9 @@ function stopped(service: Case): void {
   if (view.requested === "Started") round.setState(id, "RequestStart", { shown: { node: record.node } });
 }
 
-/** Waits for the fence, which `fenceNodes` acknowledges for all services of the node together. The reference tries to move it first. */
-function fence({ round, id, record }: Case): void {
-  const node = round.nodes.get(record.node);
-  if (!round.reference || node?.state !== "Maintenance" || round.leftMaintenance.has(id)) return;
-  round.leftMaintenance.add(id);
-  const { node: target } = place(round, id, record, "recover");
-  if (target === undefined) return;
-  if (record.home === undefined) round.amend(id, { home: record.node });
-  round.event("service.move.chosen", "service", id, { target, mode: "restart", cause: "placement" });
-  round.setState(id, "Relocate", { target, shown: { node: record.node, target } });
-}
-
-/** Locks of work that ran on the fenced node and ended with it. Others (`create` …) say that the guest is not whole. */
-const STALE_LOCKS = new Set([
-  "backup",
-  "mounted",
-  "migrate",
-  "clone",
-  "rollback",
-  "snapshot",
-  "snapshot-delete",
-  "suspending",
-  "suspended",
-]);
-
-function recovery({ round, id, record, view }: Case): void {
-  const { node } = place(round, id, record, "recover");
-  if (node === undefined) {
-    round.event("service.recover.no-target", "service", id, { node: record.node });
-    // A leader that died may have bound it to another node already; the binding is what counts.
-    if (view.requested === "Disabled") round.setState(id, "Stopped", round.reference ? {} : { node: view.owner });
-    return;
-  }
-  round.event("service.recover", "service", id, { node: record.node, target: node });
-  round.effects.push({ type: "setNodeOwner", service: id, node, from: view.owner });
-  if (view.lock !== undefined && STALE_LOCKS.has(view.lock)) {
-    round.effects.push({ type: "removeLock", service: id, lock: view.lock });
-    round.event("service.lock.removed", "service", id, { lock: view.lock });
-  }
-  const to: ServiceState =
-    view.requested === "Started" ? "Started" : view.requested === "Disabled" ? "Stopped" : "RequestStop";
-  round.setState(id, to, {
-    node,
-    guarded: true,
-    failover: { from: record.node, fencedAt: round.nodes.get(record.node)?.fencedAt ?? round.now },
-    shown: to === "Stopped" ? {} : { node },
-  });
-}
-
-function freeze({ round, id, record, view }: Case): void {
-  if (round.disarm !== undefined || !round.isOnline(record.node)) return;
-  const mode = round.view.nodes[record.node]?.agentMode;
-  if (mode === "Restart" || mode === "Shutdown" || mode === "Disarmed" || mode === "Lost") return;
-  // While it was frozen its watchdog may have been closed: its agent must answer for it again.
-  round.setState(id, view.requested === "Started" ? "Started" : "RequestStop", { guarded: false });
-}
-
 /** A service in Error is left alone; the way out is to disable it, so that somebody has looked at it. */
 function error({ round, id, view }: Case): void {
   if (view.requested === "Disabled") round.setState(id, "Stopped", { triedNodes: [] });
-}
-
-function fail(service: Case, what: string, data: Readonly<Record<string, unknown>>): void {
-  service.round.event("service.failed", "service", service.id, { what, ...data });
-  service.round.setState(service.id, "Error");
-}
-
-function fenceIfLost({ round, id, record }: Case): boolean {
-  if (!round.isLost(record.node)) return false;
-  if (!round.isGuarded(id)) {
-    if (round.newRound) round.event("service.unguarded", "service", id, { node: record.node });
-    return true; // left where it is: nothing proves that it does not run there
-  }
-  round.setState(id, "Fence");
-  return true;
-}
-
-/** The outcome for the current command, once. */
-function takeResult({ round, id, record, view }: Case): ServiceResult["outcome"] | undefined {
-  const { result } = view;
-  if (!result || result.uid !== record.command.uid) return undefined;
-  const mark = `${result.uid}/${result.outcome}`;
-  if (record.processed === mark) return undefined;
-  const final = result.outcome === "Ok" || result.outcome === "Failed";
-  if (result.outcome !== "TryAgain" && result.outcome !== "Locked") {
-    round.amend(id, { processed: mark, ...(final ? { guarded: true } : {}) });
-  }
-  return result.outcome;
 }
 
 function stopChange(view: ServiceView): { stopTimeoutSeconds?: number } {
