@@ -17,6 +17,7 @@ interface World {
 
 export function simulateFaults(options: { worlds: number; seed: number }): void {
   const histories = fc.sample(history, { seed: options.seed, numRuns: options.worlds });
+  const cpuBefore = process.cpuUsage();
   const worlds = histories.map(({ count, qdevice, policy, faults }): World => {
     const scenario = scenarioOf(count, qdevice, policy, faults);
     const repairs = scenarioOf(count, qdevice, policy, []).batches.length;
@@ -34,6 +35,8 @@ export function simulateFaults(options: { worlds: number; seed: number }): void 
       notAsAsked: finals.filter((final) => final.state !== "Started" || final.running_on !== final.node).length,
     };
   });
+  const cpu = process.cpuUsage(cpuBefore);
+  const cpuSeconds = (cpu.user + cpu.system) / 1e6;
   const of = (field: keyof World) => worlds.map((world) => world[field]);
   const seconds = sum(of("milliseconds")) / 1000;
   printTable(
@@ -41,6 +44,7 @@ export function simulateFaults(options: { worlds: number; seed: number }): void 
     [
       "worlds",
       "worlds/s",
+      "worlds/CPU s",
       "ms p50",
       "ms p99",
       "virtual/wall",
@@ -54,6 +58,7 @@ export function simulateFaults(options: { worlds: number; seed: number }): void 
       [
         String(worlds.length),
         number(worlds.length / seconds),
+        number(worlds.length / cpuSeconds),
         number(median(of("milliseconds"))),
         number(quantile(of("milliseconds"), 0.99)),
         `${number(sum(of("virtualSeconds")) / seconds, 0)} x`,

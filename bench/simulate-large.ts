@@ -42,7 +42,7 @@ export async function simulateLarge(options: { runs: number }): Promise<void> {
       rows,
     );
     console.log(
-      `\nreference s: the field's reference simulator, ${REFERENCE_SECONDS} s on its own machine. Timings "file" are its rounds, "quorate" our own.`,
+      `\nreference s: ${REFERENCE_SECONDS} s of the field's reference simulator, as given to us: its machine and length of run are not known\nhere. Timings "file" are its rounds, "quorate" our own with more to simulate, which it has no counterpart for.`,
     );
   } finally {
     rmSync(folder, { recursive: true, force: true });

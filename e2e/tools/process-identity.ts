@@ -15,7 +15,7 @@ export function currentBootId(): string {
   return readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
 }
 
-/** The identity of a running process, or undefined when there is none (a zombie has ended: it only waits for its parent). */
+/** The identity of a running process, or undefined when there is none (a zombie without threads has ended: it only waits for its parent). */
 export function identifyProcess(pid: number): ProcessIdentity | undefined {
   let stat: string;
   try {
@@ -26,7 +26,9 @@ export function identifyProcess(pid: number): ProcessIdentity | undefined {
   // The second field is the name in brackets and may hold anything, so count from its end; the third is the state.
   const [state, ...fields] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   const startTicks = fields[18];
-  if (state === "Z" || state === "X" || startTicks === undefined) return undefined;
+  // A killed process whose other threads are still ending holds its ports and files yet: it has not ended.
+  const threads = Number(fields[16]);
+  if ((state === "Z" && threads <= 1) || state === "X" || startTicks === undefined) return undefined;
   return { pid, startTicks, bootId: currentBootId() };
 }
 
