@@ -141,20 +141,20 @@ inline corosync() {
 
 /*
  * An answer "quorate" is a proof when the last proof is still good. After a gap (a frozen host, a frozen corosync, a restarted
- * keeper) it counts only when corosync has received the ring's token since: a thawed corosync still tells what it believed
- * before. The token comes round only if A is in the ring of those who send it.
+ * keeper) it counts only once A is in the majority's membership: a thawed corosync still tells what it believed before. The
+ * keeper knows that by a new ring id, or by the time in which a corosync that is wrong would have noticed.
  */
-#ifdef BREAK_NO_TOKEN_AFTER_GAP
-#define tokenSeen true
+#ifdef BREAK_BELIEVE_AFTER_GAP
+#define believed true
 #else
-#define tokenSeen (reachable && memberSeen)
+#define believed (reachable && memberSeen)
 #endif
 
 inline keeper() {
   if
   :: bootedA && keeperRuns && !hostFrozen ->
      if
-     :: corosyncRuns && quorateA && (proofAge <= F || tokenSeen || override) -> proofAge = 0
+     :: corosyncRuns && quorateA && (proofAge <= F || believed || override) -> proofAge = 0
      :: else -> if :: proofAge <= F -> proofAge++ :: else -> skip fi
      fi;
      if

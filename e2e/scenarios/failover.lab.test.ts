@@ -11,12 +11,12 @@ import { type Lab, labUp, waitFor, whyNoLab } from "../lab/index.ts";
  */
 const LAB = "failover";
 
-/** Counts the machines of this lab's guest, five times a second. A frozen or cut-off one counts: it could wake up. */
+/** Counts the machines of this lab's guest, twice a second. A frozen or cut-off one counts: it could wake up. */
 class ProcessWatch {
   most = 0;
   readonly #timer = setInterval(() => {
     this.most = Math.max(this.most, this.now());
-  }, 200);
+  }, 500);
 
   now(): number {
     return readdirSync("/proc").filter((pid) => /^\d+$/.test(pid) && isGuest(pid)).length;

@@ -72,7 +72,7 @@ describe("the fencing protocol, model-checked", () => {
     "M is one tick shorter than T + F + W": { T: 2, F: 1, W: 4, M: 6 },
     "M is far too short": { M: 3 },
     "the time under a quorum override counts": { WITH_OVERRIDE: true, BREAK_IGNORE_OVERRIDE: true },
-    "a thawed corosync is believed at once": { W: 4, BREAK_NO_TOKEN_AFTER_GAP: true },
+    "a thawed corosync is believed at once": { W: 4, BREAK_BELIEVE_AFTER_GAP: true },
     "the guest starts before the watchdog is armed": { BREAK_START_BEFORE_ARM: true },
     "the watchdog does not fire and there is no fence device": { WITH_BROKEN_WATCHDOG: true },
   } as Record<string, Record<string, number | true>>)) {
