@@ -91,6 +91,7 @@ n3     Online   -          none      only when no node of group first-two can ta
         command: { uid: "a.9", action: "Start" },
         result: { uid: "a.9", outcome: "Failed", message: "VolumeMissing: no dataset tank/guests/vm-100-root" },
         attempts: { relocations: 1, triedNodes: ["n2"] },
+        conditions: [condition("Ready", "False", "RequestStart")],
       }),
     );
     assert.match(text, /^- it did not start on n2$/m);

@@ -135,6 +135,7 @@ function failedStarts({ resource }: Case): string[] {
 function lockedOrFailed({ resource, guest }: Case): string[] {
   const { command, result } = resource.status ?? {};
   if (result === undefined || result.uid !== command?.uid) return [];
+  if (conditionOf(resource, "Ready")?.status === "True" && guest?.status?.state === "Running") return [];
   if (result.outcome === "Locked")
     return [`the guest is locked (${guest?.status?.lock ?? result.message ?? "unknown"})`];
   if (result.outcome !== "Failed" && result.outcome !== "WrongNode") return [];

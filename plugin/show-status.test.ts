@@ -96,6 +96,33 @@ web1-n2   100-0   web1    n1     n2   */5        41s   in 4m   Idle    -
     assert.match(screen, /Failed +2x NoSpace: tank on n2 is full$/m);
   });
 
+  it("says once what two conditions say, and shows no heartbeat of a Lease that was taken", () => {
+    const message = "the target was written to";
+    const view = labView(NOW, (drafts) =>
+      changed(drafts, "ReplicationJob", "web1-n2", ({ status }) => ({
+        status: {
+          ...status,
+          conditions: [
+            condition("Failed", "True", "TargetModified", message),
+            condition("Fresh", "False", "TargetModified", message),
+          ],
+        },
+      })),
+    );
+    const taken = (view.leases ?? []).map((lease) =>
+      lease.metadata.name === "quorate-agent-n1"
+        ? { ...lease, spec: { ...lease.spec, holderIdentity: "quorate-crm" } }
+        : lease,
+    );
+    const screen = showStatus({ ...view, leases: taken }, plain);
+    assert.match(
+      screen,
+      /^ReplicationJob web1-n2 {2}Failed=True, Fresh=False TargetModified: the target was written to$/m,
+    );
+    assert.match(screen, /^n1 .* Active +- +10s armed$/m);
+    assert.match(screen, /^n2 .* Idle +1s +not armed$/m);
+  });
+
   it("shows no heartbeat to who may not read Leases", () => {
     const screen = showStatus({ ...labView(NOW), leases: undefined }, plain);
     assert.match(screen, /^n1 .* Active +- +10s armed$/m);

@@ -107,9 +107,10 @@ function agent(node: ClusterNode, colours: Palette): Cell {
   return { text: mode, paint: paintOfState(mode, colours) };
 }
 
-/** Since the agent last renewed its Lease; "" when Leases may not be read or there is none. */
+/** Since the agent last renewed its Lease; "" when that is not known, or when the last to write it was no agent of the node. */
 export function heartbeat(view: ClusterView, node: string): string {
-  return ageOf(leaseOfNode(view, node)?.spec?.renewTime, view.nowMs) ?? "";
+  const { holderIdentity, renewTime } = leaseOfNode(view, node)?.spec ?? {};
+  return holderIdentity?.startsWith(`${node}/`) === true ? (ageOf(renewTime, view.nowMs) ?? "") : "";
 }
 
 function guestTable(view: ClusterView, { colours, width }: Look): string {
@@ -213,11 +214,18 @@ function jobMessage(job: ReplicationJob): string {
   return `${tries}${[reason, message].filter((text) => text !== undefined).join(": ")}`;
 }
 
+/** Conditions of one object that say the same are one line. */
 function concernLines(view: ClusterView, { colours }: Look): string {
-  return concerns(view)
-    .map(({ object, condition: { type, status, reason, message } }) => {
-      const text = message === "" ? "" : `: ${message}`;
-      return `${object}  ${colours.bad(`${type}=${status}`)} ${reason}${text}`;
+  const lines = new Map<string, string[]>();
+  for (const { object, condition } of concerns(view)) {
+    const { type, status, reason, message } = condition;
+    const key = JSON.stringify([object, reason, message]);
+    lines.set(key, [...(lines.get(key) ?? []), `${type}=${status}`]);
+  }
+  return [...lines]
+    .map(([key, conditions]) => {
+      const [object, reason, message] = JSON.parse(key) as [string, string, string];
+      return `${object}  ${colours.bad(conditions.join(", "))} ${reason}${message === "" ? "" : `: ${message}`}`;
     })
     .join("\n");
 }

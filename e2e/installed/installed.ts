@@ -29,7 +29,10 @@ export class Installed {
     options: { progress?: (line: string) => void; values?: readonly string[] } = {},
   ): Promise<Installed> {
     const progress = options.progress ?? (() => undefined);
-    const [{ helm }, image] = await Promise.all([ensureBinaries(["helm"], progress), buildImage({ progress, tag: `quorate/quorate:lab-${Date.now().toString(36)}` })]);
+    const [{ helm }, image] = await Promise.all([
+      ensureBinaries(["helm"], progress),
+      buildImage({ progress, tag: `quorate/quorate:lab-${Date.now().toString(36)}` }),
+    ]);
     if (helm === undefined) throw new QuorateError("environment", "NoHelm", "helm could not be built");
     await lab.loadImage(image.archive);
     const repository = image.name.slice(0, image.name.lastIndexOf(":"));
@@ -62,6 +65,23 @@ export class Installed {
       timeout: 150_000,
     });
     return new Installed(lab);
+  }
+
+  /** As the documentation of the chart says; objects and their kinds stay. */
+  async uninstall(): Promise<void> {
+    const { helm = "helm" } = await ensureBinaries(["helm"]);
+    const command = [
+      "uninstall",
+      "quorate",
+      "--namespace",
+      "quorate-system",
+      "--kubeconfig",
+      this.lab.kubeconfig,
+      "--wait",
+      "--timeout",
+      "120s",
+    ];
+    await execa(helm, command, { timeout: 150_000 });
   }
 
   /** kubectl in the namespace of the examples. */
