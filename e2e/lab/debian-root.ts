@@ -6,7 +6,6 @@ import { cacheFolder, type Progress, withLock } from "../tools/index.ts";
 import { lastLines, run } from "./run.ts";
 
 const SUITE = "bookworm";
-const DEFAULT_MIRROR = "http://deb.debian.org/debian";
 const BUILD_TIMEOUT_MS = 20 * 60_000;
 
 const PACKAGES = [
@@ -96,5 +95,10 @@ async function aptSources(): Promise<string[]> {
       ([origin, , release, component]) => origin === "Debian" && release?.startsWith(SUITE) && component === "main",
     )
     .map(([, uri, release]) => `deb ${uri} ${release} main`);
-  return own.length > 0 ? [...new Set(own)] : [`deb ${DEFAULT_MIRROR} ${SUITE} main`];
+  if (own.length > 0) return [...new Set(own)];
+  throw new QuorateError(
+    "environment",
+    "NoPackageSource",
+    `apt on this machine has no source of Debian ${SUITE}, from which the hosts of a lab are made; add one and run apt-get update`,
+  );
 }
