@@ -82,7 +82,7 @@ async function build(folder: string, progress: Progress): Promise<void> {
   progress(`built the hosts' Debian in ${Math.round((Date.now() - began) / 1000)} s`);
 }
 
-/** The sources of this machine for the suite, so that a machine with a mirror of its own uses that; else Debian's. */
+/** The sources of this machine for the suite, so that a machine with a mirror of its own uses that. @throws QuorateError NoPackageSource */
 async function aptSources(): Promise<string[]> {
   const format = "$" + "(ORIGIN)\t$" + "(REPO_URI)\t$" + "(RELEASE)\t$" + "(COMPONENT)";
   const { stdout } = await run(["apt-get", "indextargets", "--format", format, "Created-By: Packages"], {
