@@ -362,6 +362,8 @@ export class NodeAgent {
     const override =
       this.#cluster()?.status?.conditions?.find((each) => each.type === "QuorumOverridden")?.status === "True";
     const published = config === undefined ? undefined : readPublished(config, node, override);
+    const leave = self.metadata.deletionTimestamp !== undefined && published !== undefined && !published.admitted;
+    if (leave && this.#keeperStatus?.armed === true) await this.#disarmToLeave();
     const load = await followConfig(
       host,
       {
@@ -369,7 +371,7 @@ export class NodeAgent {
         authkey: readAuthkey(this.#caches.key.get(`${namespace}/quorate-corosync-key`)),
         nodeId: self.spec.nodeId,
         quorum,
-        leave: self.metadata.deletionTimestamp !== undefined && published !== undefined && !published.admitted,
+        leave,
       },
       clock,
       this.#log,
@@ -381,6 +383,19 @@ export class NodeAgent {
         load.message !== this.#lastLoad?.message)
     )
       this.#lastLoad = load;
+  }
+
+  /** Without corosync an armed watchdog resets the host: it is closed before, and only when no guest runs here any more. */
+  async #disarmToLeave(): Promise<void> {
+    const here = this.#guests.here();
+    if (here.length > 0) {
+      throw new QuorateError(
+        "environment",
+        "GuestsStillRun",
+        `node "${this.#options.node}" leaves the cluster and still runs ${here.join(", ")}; corosync and the watchdog stay until they are moved or stopped`,
+      );
+    }
+    this.#keeperStatus = await this.#keeper.disarm();
   }
 
   async #keepKeeper(): Promise<void> {

@@ -65,6 +65,10 @@ export class JobRunner {
       if (this.#running.has(name) || !this.#isDue(job)) continue;
       const guest = this.#options.guest(job.spec.guest);
       if (guest?.spec.nodeName !== this.#options.node) continue;
+      // Bound here and not started here yet: the newest data is where it ran last, and may be rolled back by what is sent from here.
+      if (guest.status?.node !== this.#options.node) continue;
+      // It has no disks before its first start.
+      if ((guest.status.volumes ?? []).length === 0) continue;
       const release = this.#options.claim(job.spec.guest);
       if (release === undefined) continue;
       const run = this.#run(job, guest, signal)

@@ -13,7 +13,7 @@ function owner(
   started: string[],
   start = async () => void started.push(guest.metadata.name),
 ): GuestOwner {
-  const drivers = { start, provision: async () => assert.fail("no disk may be made") };
+  const drivers = { start, provision: async () => assert.fail("no disk may be made"), stop: async () => undefined };
   return new GuestOwner({
     clock: systemClock,
     host,
@@ -23,7 +23,7 @@ function owner(
     cluster: () => undefined,
     guest: () => guest,
     abortReceives: async () => undefined,
-    sendVolumes: async () => undefined,
+    sendVolumes: async () => assert.fail("old data must not be sent"),
     claim: () => () => undefined,
   });
 }
@@ -120,6 +120,12 @@ describe("the owner of a guest", () => {
     // The disks are activated now: no replica any more.
     await withVolume(first, { snapshots: [SNAPSHOT] }).start("web1", abort);
     assert.deepEqual(started, ["web1"]);
+  });
+
+  it("sends nothing from a node on which the guest did not run last, when it moves on", async () => {
+    using host = new FakeHost();
+    const made = owner(host, guest({ lastOn: "n1" }), [], async () => undefined);
+    await withVolume(made, { snapshots: [SNAPSHOT] }).move("web1", "n3", "restart", abort);
   });
 
   it("never starts a guest that is bound to another node", async () => {

@@ -72,6 +72,9 @@ export class GuestOwner {
   async move(name: string, target: string, _mode: "live" | "restart", signal: AbortSignal): Promise<void> {
     const guest = this.#owned(name);
     await this.stop(name, {}, signal);
+    // A node on which the guest did not run last has nothing newer than the target's own copy: old data must not go on from here.
+    const lastOn = guest.status?.node;
+    if (lastOn !== undefined && lastOn !== this.#options.node) return;
     const release = await this.#claim(name, signal);
     try {
       await this.#options.sendVolumes(guest, target, signal);
