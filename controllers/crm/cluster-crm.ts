@@ -203,7 +203,7 @@ export class ClusterCrm {
     for (const node of objects.nodes) {
       const { name, namespace, uid } = node.metadata;
       const state = this.#state?.nodes[name]?.state;
-      if ((state !== "Fence" && state !== "Unknown") || views[name] === undefined) continue;
+      if (state !== "Fence" || views[name] === undefined) continue;
       this.#proofShownAt = now;
       const { lastFence } = node.status?.fence ?? {};
       await this.#options.client.applyStatus(
