@@ -142,7 +142,10 @@ export class ClusterCrm {
         leadership.signal,
       );
       for (const complaint of complaints(objects)) await writeComplaint(client, complaint, wall, leadership.signal);
-      await this.#showProof(objects, view.nodes, now, leadership.signal);
+      // What is only shown must never hold up a decision.
+      await this.#showProof(objects, view.nodes, now, leadership.signal).catch((error: unknown) => {
+        log.warn({ reason: classify(error).reason }, `the proof of a fence is not shown: ${classify(error).message}`);
+      });
     }
     await this.#migrations.settle(client, objects, result.state, result.events, wall, leadership.signal);
     return leasesChanged;

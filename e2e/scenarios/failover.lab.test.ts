@@ -153,31 +153,6 @@ describe("failover of a guest under HA", { skip: whyNoLab() ?? false }, () => {
     assert.ok((await installed.resource()).status?.lastFailover?.to === to);
   });
 
-  it("has a frozen keeper: the host resets, and its guest recovers once, although the leader is killed before it fenced", async () => {
-    const n1 = lab.host("n1");
-    await n1.heal();
-    await n1.powerOn();
-    await waitFor(async () => (await installed.node("n1")).status?.state === "Online", 90_000, "n1 to be back");
-    const { node = "" } = (await installed.resource()).status ?? {};
-    const other = lab.hosts.find((host) => host.name !== node && host.name !== "n1");
-    assert.ok(other !== undefined);
-    // n1 has an old disk of the guest, which is refused; the other node has a copy.
-    await lab.host(node).freeze("quorate-keeper");
-    await waitFor(() => !lab.host(node).isOn(), 30_000, `${node} to be reset by its watchdog`);
-    // The worst moment: the proof is almost there, and the one that gathered it dies.
-    const { leader = "" } = (await installed.cluster()).status ?? {};
-    const pod = JSON.parse(await lab.kubectl(["get", "pod", leader, "-n", "quorate-system", "-o", "json"])) as {
-      spec: { nodeName: string };
-    };
-    if (pod.spec.nodeName !== node) await lab.host(pod.spec.nodeName).kill("/quorate.mjs controllers/");
-    await installed.untilRunning("web1", 120_000, other.name);
-    const recovered = await installed.kubectl(["get", "events", "-o", "json", "--field-selector", "reason=Recovered"]);
-    const mine = (JSON.parse(recovered) as { items: { message?: string; note?: string }[] }).items.filter((each) =>
-      `${each.message ?? each.note}`.includes(`fenced node ${node} `),
-    );
-    assert.equal(mine.length, 1, "the guest was recovered more than once");
-  });
-
   it("is uninstalled by helm: the guest runs on, and no host is reset", async () => {
     const { node = "" } = (await installed.resource()).status ?? {};
     const up = lab.hosts.filter((host) => host.isOn());
