@@ -164,18 +164,24 @@ export class Installed {
 
   /** Starts a run of the job now and waits until it has succeeded. */
   async replicate(job: string, deadlineMs = 60_000): Promise<ReplicationJob> {
-    const mark = `${systemClock.elapsedMs()}`;
-    await this.kubectl([
-      "patch",
-      "replicationjob",
-      job,
-      "--type=merge",
-      "-p",
-      JSON.stringify({ spec: { runNow: mark } }),
-    ]);
+    let mark = "";
+    const ask = async () => {
+      mark = `${systemClock.elapsedMs()}`;
+      await this.kubectl([
+        "patch",
+        "replicationjob",
+        job,
+        "--type=merge",
+        "-p",
+        JSON.stringify({ spec: { runNow: mark } }),
+      ]);
+    };
+    await ask();
     return waitFor(
       async () => {
         const object = await this.job(job);
+        // A run may fail in passing; an administrator asks again.
+        if (object.status?.observedRunNow === mark && object.status.state === "Failed") await ask();
         return object.status?.observedRunNow === mark && object.status.state === "Idle" && object;
       },
       deadlineMs,
