@@ -1,7 +1,7 @@
 import type { Clock } from "../clock.ts";
 import { GUESTS, type Guest, type GuestState, type GuestStatus } from "../crds/index.ts";
 import { classify } from "../errors.ts";
-import type { KubeClient } from "../kube/index.ts";
+import { type KubeClient, rfc3339 } from "../kube/index.ts";
 import type { Logger } from "../log.ts";
 import type { Guests } from "./guests/index.ts";
 import { guestDefinition } from "./owner/index.ts";
@@ -78,7 +78,7 @@ export class GuestWatch {
         continue;
       }
       const seen = this.#states.get(guest.metadata.name);
-      const status = await this.#status(guest, seen, new Date(clock.wallMs()).toISOString().replace(/\.\d+Z$/, "Z"));
+      const status = await this.#status(guest, seen, rfc3339(clock.wallMs()));
       const text = JSON.stringify(status);
       if (this.#written.get(guest.metadata.name) === text && guest.status !== undefined) continue;
       try {

@@ -17,6 +17,7 @@ import {
   type KubeClient,
   type KubeObject,
   type ResourceType,
+  rfc3339,
   SECRETS,
   WatchCache,
 } from "../kube/index.ts";
@@ -613,7 +614,7 @@ export class NodeAgent {
   }
 
   #wall(): string {
-    return new Date(this.#options.clock.wallMs()).toISOString().replace(/\.\d+Z$/, "Z");
+    return rfc3339(this.#options.clock.wallMs());
   }
 }
 

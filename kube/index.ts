@@ -64,7 +64,7 @@ export {
   registry,
   serveHealth,
 } from "./metrics.ts";
-export { microTime } from "./micro-time.ts";
+export { microTime, rfc3339 } from "./micro-time.ts";
 export { type ReconcileResult, WorkQueue, type WorkQueueOptions } from "./queue.ts";
 export {
   type Applied,

@@ -2,3 +2,8 @@
 export function microTime(wallMs: number): string {
   return new Date(wallMs).toISOString().replace("Z", "000Z");
 }
+
+/** A Time of Kubernetes, as conditions and statuses hold it: whole seconds. */
+export function rfc3339(wallMs: number): string {
+  return new Date(wallMs).toISOString().replace(/\.\d+Z$/, "Z");
+}

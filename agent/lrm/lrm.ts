@@ -1,4 +1,5 @@
 import type { Clock } from "../../clock.ts";
+import { MEMBERSHIP_ANNOTATION, MODE_ANNOTATION } from "../../crds/index.ts";
 import { classify } from "../../errors.ts";
 import type { Happening } from "../../kube/index.ts";
 import type { Logger } from "../../log.ts";
@@ -251,7 +252,7 @@ export class Lrm {
   }
 
   #beat(around: LrmSurroundings): { annotations: Record<string, string> } {
-    return { annotations: { "quorate.dev/membership": around.membership, "quorate.dev/mode": this.#mode } };
+    return { annotations: { [MEMBERSHIP_ANNOTATION]: around.membership, [MODE_ANNOTATION]: this.#mode } };
   }
 
   /** The heartbeat. */

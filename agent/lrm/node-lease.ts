@@ -1,4 +1,5 @@
 import type { Clock } from "../../clock.ts";
+import { CRM_HOLDER, nodeLeaseName } from "../../crds/index.ts";
 import { classify, QuorateError } from "../../errors.ts";
 import {
   ConflictError,
@@ -40,8 +41,6 @@ export interface LeaseSight {
   /** `elapsedMs` just before the last successful write of this agent was sent. */
   readonly renewedAt?: number;
 }
-
-const CRM_HOLDER = "quorate-crm";
 
 /**
  * The node's Lease in the hands of its agent: heartbeat and membership report at every beat, lock while the LRM holds it.
@@ -141,7 +140,7 @@ export class NodeLease {
   }
 
   get #key(): { namespace: string; name: string } {
-    return { namespace: this.#options.namespace, name: `quorate-agent-${this.#options.node}` };
+    return { namespace: this.#options.namespace, name: nodeLeaseName(this.#options.node) };
   }
 
   #isEarlierBoot(holder: string): boolean {

@@ -1,7 +1,7 @@
 import type { Clock } from "../../clock.ts";
 import type { ConfigLoad } from "../../crds/index.ts";
 import { classify, QuorateError } from "../../errors.ts";
-import type { ConfigMap, Secret } from "../../kube/index.ts";
+import { type ConfigMap, rfc3339, type Secret } from "../../kube/index.ts";
 import type { Logger } from "../../log.ts";
 import { applyConfig, type Quorum, startCorosync, wipeCorosync } from "../corosync/index.ts";
 import type { Host } from "../host/index.ts";
@@ -71,7 +71,7 @@ export async function followConfig(
     return undefined;
   }
   if (published === undefined || authkey === undefined || nodeId === undefined || !published.admitted) return undefined;
-  const at = new Date(clock.wallMs()).toISOString().replace(/\.\d+Z$/, "Z");
+  const at = rfc3339(clock.wallMs());
   try {
     const permit = published.overrideActive ? "Override" : quorum.state === "Stopped" ? "Stopped" : "Quorate";
     const applied = await applyConfig(

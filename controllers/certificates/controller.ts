@@ -6,6 +6,7 @@ import {
   type CertificateSigningRequest,
   CONFIG_MAPS,
   type KubeApi,
+  rfc3339,
   SECRETS,
   WatchCache,
   WorkQueue,
@@ -144,7 +145,7 @@ async function setCondition(
 ): Promise<CertificateSigningRequest> {
   // Approved before this process began: only the certificate was missing.
   if (request.status?.conditions?.some((one) => one.type === type)) return request;
-  const lastUpdateTime = new Date(clock.wallMs()).toISOString().replace(/\.\d+Z$/, "Z");
+  const lastUpdateTime = rfc3339(clock.wallMs());
   const condition = { type, status: "True", reason, message, lastUpdateTime };
   const { name, resourceVersion } = request.metadata;
   return client.mergePatch(

@@ -1,10 +1,10 @@
 import type { Clock } from "../../clock.ts";
-import { CLUSTER_NODES, GUESTS, HA_RESOURCES } from "../../crds/index.ts";
+import { CLUSTER_NODES, CRM_HOLDER, GUESTS, HA_RESOURCES, nodeLeaseName } from "../../crds/index.ts";
 import { QuorateError } from "../../errors.ts";
-import { type KubeClient, leaseHolder, releaseLease, takeLease } from "../../kube/index.ts";
+import { type KubeClient, leaseHolder, releaseLease, rfc3339, takeLease } from "../../kube/index.ts";
 import type { Logger } from "../../log.ts";
 import type { CrmEffect, DisarmRecord, ServiceRecord } from "../ha/index.ts";
-import { type ClusterObjects, CRM_HOLDER, FIELD_MANAGER, nodeLeaseName } from "./objects.ts";
+import { type ClusterObjects, FIELD_MANAGER } from "./objects.ts";
 import { type FailoverNotes, serviceStatus } from "./records.ts";
 
 export interface ApplyContext {
@@ -40,7 +40,7 @@ export async function applyCrmEffects(
 
 async function applyOne(effect: CrmEffect, objects: ClusterObjects, context: ApplyContext): Promise<boolean> {
   const { client, namespace } = context;
-  const wall = new Date(context.clock.wallMs()).toISOString().replace(/\.\d+Z$/, "Z");
+  const wall = rfc3339(context.clock.wallMs());
   switch (effect.type) {
     case "setService": {
       const resource = objects.resources.find((r) => r.metadata.name === effect.service);

@@ -1,7 +1,7 @@
 import type { Clock } from "../../clock.ts";
 import { CLUSTER_NODES } from "../../crds/index.ts";
 import { classify } from "../../errors.ts";
-import type { EventRecorder, KubeClient } from "../../kube/index.ts";
+import { type EventRecorder, type KubeClient, rfc3339 } from "../../kube/index.ts";
 import type { Logger } from "../../log.ts";
 import {
   type CrmState,
@@ -104,7 +104,7 @@ export class ClusterCrm {
 
   async #step(objects: ClusterObjects, leadership: Leadership, now: Milliseconds): Promise<boolean> {
     const { client, clock, log, namespace } = this.#options;
-    const wall = new Date(clock.wallMs()).toISOString().replace(/\.\d+Z$/, "Z");
+    const wall = rfc3339(clock.wallMs());
     const input = observerInput(objects, clock.wallMs());
     const sameRound = now - this.#lastRound < ROUND_MS;
     if (!sameRound) this.#lastRound = now;
@@ -178,7 +178,7 @@ export class ClusterCrm {
   ): FailoverNotes | undefined {
     if (record.failover === undefined) return undefined;
     const wallNow = this.#options.clock.wallMs();
-    const at = (elapsed: Milliseconds) => new Date(wallNow - (now - elapsed)).toISOString().replace(/\.\d+Z$/, "Z");
+    const at = (elapsed: Milliseconds) => rfc3339(wallNow - (now - elapsed));
     const lastMember = this.#observer.lastMemberAt(record.failover.from);
     const job = objects.jobs.find(
       (each) => each.spec.guest === service && (each.status?.target ?? each.spec.target) === record.node,

@@ -25,14 +25,3 @@ export interface ClusterObjects {
 
 /** Field manager of everything the CRM writes. */
 export const FIELD_MANAGER = "quorate-ha";
-
-/** Holder of a node's Lease that the CRM has taken: the node is fenced. */
-export const CRM_HOLDER = "quorate-crm";
-
-/** The Lease that is a node's lock, heartbeat and membership report. */
-export function nodeLeaseName(node: string): string {
-  return `quorate-agent-${node}`;
-}
-
-export const MEMBERSHIP_ANNOTATION = "quorate.dev/membership";
-export const MODE_ANNOTATION = "quorate.dev/mode";

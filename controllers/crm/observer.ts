@@ -1,4 +1,4 @@
-import type { ClusterNode } from "../../crds/index.ts";
+import { type ClusterNode, CRM_HOLDER, MEMBERSHIP_ANNOTATION, nodeLeaseName } from "../../crds/index.ts";
 import { type Lease, leaseEpoch, leaseHolder } from "../../kube/index.ts";
 import {
   currentMembership,
@@ -11,7 +11,7 @@ import {
   type Milliseconds,
   observeLeases,
 } from "../ha/index.ts";
-import { CRM_HOLDER, MEMBERSHIP_ANNOTATION, nodeLeaseName } from "./objects.ts";
+
 import type { NodeSight } from "./view.ts";
 
 export interface ObserverInput {

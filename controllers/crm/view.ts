@@ -1,4 +1,4 @@
-import { bytesOf, type Guest, type HAResource } from "../../crds/index.ts";
+import { bytesOf, CRM_HOLDER, type Guest, type HAResource, MODE_ANNOTATION, nodeLeaseName } from "../../crds/index.ts";
 import { leaseHolder } from "../../kube/index.ts";
 import type {
   AgentMode,
@@ -13,7 +13,7 @@ import type {
 } from "../ha/index.ts";
 import { complaints } from "./complaints.ts";
 
-import { type ClusterObjects, CRM_HOLDER, MODE_ANNOTATION, nodeLeaseName } from "./objects.ts";
+import type { ClusterObjects } from "./objects.ts";
 
 /** What this CRM has concluded of a node from the Leases it saw, on its own clock. */
 export interface NodeSight {

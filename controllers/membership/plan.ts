@@ -1,4 +1,5 @@
 /** From a view of one namespace to everything that is to be written there. Pure. */
+
 import type {
   Cluster,
   ClusterNode,
@@ -7,6 +8,7 @@ import type {
   Guest,
   ReplicationJob,
 } from "../../crds/index.ts";
+import { rfc3339 } from "../../kube/index.ts";
 import type { AgentReport } from "./agents.ts";
 import { clusterStatus, type OverrideState, secondClusterStatus } from "./cluster-status.ts";
 import type { VotingConfig } from "./corosync-config.ts";
@@ -55,7 +57,7 @@ export interface Plan {
 const LONGEST_OVERRIDE_MS = 86_400_000;
 
 export function planMembership(view: View): Plan {
-  const now = new Date(view.wallMs).toISOString().replace(/\.\d+Z$/, "Z");
+  const now = rfc3339(view.wallMs);
   const [cluster, ...others] = view.clusters
     .filter(({ metadata }) => metadata.deletionTimestamp === undefined)
     .sort(byAge);
