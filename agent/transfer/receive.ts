@@ -3,7 +3,7 @@ import type { Writable } from "node:stream";
 import { QuorateError } from "../../errors.ts";
 import type { Host } from "../host/index.ts";
 import type { ReplicationStorage } from "../storage/index.ts";
-import { childFailure, watchChild, withinStall } from "./child.ts";
+import { type ChildEnd, childFailure, watchChild, withinStall } from "./child.ts";
 import type { Connection } from "./connection.ts";
 import { connectionLost } from "./frames.ts";
 import { type ReceiveRequest, SILENCE_MS } from "./protocol.ts";
@@ -43,19 +43,22 @@ export async function receiveStream({
   const stopAlive = connection.keepAlive();
   try {
     await connection.send({ ok: true, result: "ready" });
-    const failed = ended.then((end): never => {
-      throw storage.failure(childFailure(`receiving ${volume.volume}`, end));
+    const failure = (end: ChildEnd) => storage.failure(receiveFailure(volume.volume, end));
+    // Streams tell their own end: a command that took the last byte may well be gone before the sender's word of the
+    // end is here. Only another end than a good one is known to be a failure at once.
+    const failed = new Promise<never>((_, reject) => {
+      void ended.then((end) => end.code !== 0 && reject(failure(end)));
     });
     failed.catch(() => {});
-    // A command that reads no more has a reason, and tells it at its end.
-    const copied = copy(connection, child.stdin, stopped.signal).catch((error: unknown) => {
+    const copied = copy(connection, child.stdin, ended, stopped.signal).catch(async (error: unknown) => {
       if (error instanceof QuorateError) throw error;
-      return withinStall("ending", failed);
+      // A command that reads no more has a reason, and tells it at its end.
+      throw failure(await withinStall("ending", ended));
     });
     const bytes = await Promise.race([copied, failed]);
     child.stdin?.end();
     const end = await withinStall("writing the end of the stream", ended);
-    if (end.code !== 0) throw storage.failure(childFailure(`receiving ${volume.volume}`, end));
+    if (end.code !== 0) throw failure(end);
     await admit();
     await storage.finishReceive(volume, kind, job, toGuid);
     return bytes;
@@ -71,16 +74,33 @@ export async function receiveStream({
 }
 
 /** From the connection to the command, until the end of the stream was announced. */
-async function copy(connection: Connection, sink: Writable | null, stopped: AbortSignal): Promise<number> {
+async function copy(
+  connection: Connection,
+  sink: Writable | null,
+  ended: Promise<ChildEnd>,
+  stopped: AbortSignal,
+): Promise<number> {
   if (sink === null) throw new QuorateError("bug", "InternalError", "the receiving command has no standard input");
+  let gone = false;
+  const end = ended.then(() => {
+    gone = true;
+  });
   for (let bytes = 0; ; ) {
     const frame = await connection.reader.next(SILENCE_MS);
     stopped.throwIfAborted();
     if (frame.type === "end") return bytes;
     if (frame.type === "message") throw connectionLost(`the sender gave up: ${reasonIn(frame.value)}`);
+    if (gone) throw new Error("the receiving command ended before the stream did");
     bytes += frame.bytes.length;
-    if (!sink.write(frame.bytes)) await withinStall("taking the stream", once(sink, "drain", { signal: stopped }));
+    if (sink.write(frame.bytes)) continue;
+    // A command that is gone drains nothing any more.
+    await withinStall("taking the stream", Promise.race([once(sink, "drain", { signal: stopped }), end]));
   }
+}
+
+function receiveFailure(name: string, end: ChildEnd): QuorateError {
+  if (end.code !== 0) return childFailure(`receiving ${name}`, end);
+  return new QuorateError("environment", "CommandFailed", `receiving ${name}: the command ended before the stream did`);
 }
 
 function reasonIn(value: unknown): string {

@@ -130,6 +130,24 @@ describe("a stream", () => {
     assert.equal(await clientOf(n1).send({ ...sending, produce: produce("true") }), 0);
   });
 
+  test("a receiver that knows the end of the stream from the stream itself may be gone before the end is announced", async () => {
+    storage.receive = shell(`head -c ${MIB} >${folder}/whole`);
+    // The sender goes on for a while after its last byte: so long the end is not announced.
+    const bytes = await clientOf(n1).send({ ...sending, produce: produce(`head -c ${MIB} /dev/zero; sleep 0.5`) });
+    assert.equal(bytes, MIB);
+    assert.equal(readFileSync(join(folder, "whole")).length, MIB);
+    assert.deepEqual(storage.calls, ["begin full", "finish full 100-0 42"]);
+  });
+
+  test("a receiver that ends well before the stream does has not received it", async () => {
+    storage.receive = shell("head -c 1000 >/dev/null");
+    await assert.rejects(clientOf(n1).send({ ...sending, produce: produce("cat /dev/zero") }), {
+      reason: "CommandFailed",
+      message: "receiving root: the command ended before the stream did",
+    });
+    assert.deepEqual(storage.calls, ["begin full", "discard"]);
+  });
+
   test("waits for a slow receiver instead of filling the memory", async () => {
     storage.receive = shell("sleep 0.5; cat >/dev/null");
     const before = process.memoryUsage().rss;
