@@ -25,7 +25,7 @@ export async function main(args: string[]): Promise<void> {
   const { values } = parseArgs({
     args,
     options: {
-      "node-name": { type: "string", default: process.env["NODE_NAME"] ?? "" },
+      "node-name": { type: "string", default: process.env.NODE_NAME ?? "" },
       mode: { type: "string", default: "SystemdUnit" },
       kubeconfig: { type: "string" },
       "metrics-port": { type: "string", default: "9808" },

@@ -19,7 +19,7 @@ export async function main(args: string[]): Promise<void> {
   const { values } = parseArgs({
     args,
     options: {
-      namespace: { type: "string", default: process.env["POD_NAMESPACE"] ?? "quorate-system" },
+      namespace: { type: "string", default: process.env.POD_NAMESPACE ?? "quorate-system" },
       kubeconfig: { type: "string" },
       "metrics-port": { type: "string", default: "8080" },
       help: { type: "boolean", short: "h", default: false },
@@ -33,7 +33,7 @@ export async function main(args: string[]): Promise<void> {
   const { namespace } = values;
   const clock = systemClock;
   const client = KubeClient.fromKubeconfig(values.kubeconfig);
-  const instance = process.env["POD_NAME"] ?? hostname();
+  const instance = process.env.POD_NAME ?? hostname();
   const election = new LeaderElection({
     client,
     namespace,
