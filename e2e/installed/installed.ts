@@ -18,9 +18,12 @@ export const NAMESPACE = "lab";
 /** A lab with the chart installed: what a test or the demo does with it as an administrator. */
 export class Installed {
   readonly lab: Lab;
+  /** Path of the archive of the image it was installed from. */
+  readonly image: string;
 
-  constructor(lab: Lab) {
+  private constructor(lab: Lab, image: string) {
     this.lab = lab;
+    this.image = image;
   }
 
   /** Builds the image, gives it to every host, and installs the chart as its documentation says. */
@@ -64,7 +67,7 @@ export class Installed {
     await execa(helm, [...chart, "--kubeconfig", lab.kubeconfig, "--wait", "--timeout", "120s", ...sets], {
       timeout: 150_000,
     });
-    return new Installed(lab);
+    return new Installed(lab, image.archive);
   }
 
   /** As the documentation of the chart says; objects and their kinds stay. */

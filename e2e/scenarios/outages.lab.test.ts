@@ -28,6 +28,7 @@ const API_OUTAGE_MS = LONG ? 300_000 : 60_000;
 const AGENT_OUTAGE_MS = LONG ? 180_000 : 45_000;
 const FROZEN_HOST_MS = LONG ? 120_000 : 60_000;
 const WATCHDOG_MS = 10_000;
+const KEEPER_DROP_IN = "/run/systemd/system/quorate-keeper.service.d";
 const AGENT = "/quorate.mjs agent/";
 
 describe("outages", { skip: whyNoLab() ?? false }, () => {
@@ -145,6 +146,14 @@ describe("outages", { skip: whyNoLab() ?? false }, () => {
     });
   });
 
+  it("keeper frozen: systemd starts it anew before the watchdog fires", async () => {
+    await undisturbed(async (host) => {
+      await host.freeze("quorate-keeper");
+      await systemClock.sleep(2 * WATCHDOG_MS);
+      assert.equal((await host.watchdog()).armed, true, "the watchdog is no longer armed");
+    });
+  });
+
   /** A fault after which the host must be reset by its watchdog and its guest be recovered, once. */
   async function resets(
     what: string,
@@ -170,8 +179,26 @@ describe("outages", { skip: whyNoLab() ?? false }, () => {
     await untilOnline(installed, host);
   }
 
-  it("keeper frozen: the host resets, its guest recovers", async () => {
-    await resets("keeper frozen", (host) => host.freeze("quorate-keeper"));
+  it("keeper frozen where nobody starts it again: the host resets, its guest recovers", async () => {
+    await resets("keeper frozen", async (host) => {
+      await host.run("mkdir", ["-p", KEEPER_DROP_IN]);
+      await host.run("tee", [`${KEEPER_DROP_IN}/none.conf`], { input: "[Service]\nWatchdogSec=0\n" });
+      await host.run("systemctl", ["daemon-reload"]);
+      const started = () => host.output("systemctl", ["show", "quorate-keeper", "-p", "NRestarts,ActiveState"]);
+      const before = await started();
+      await host.kill("quorate-keeper");
+      // The one that is started now is not watched by systemd.
+      await waitFor(
+        async () => {
+          const now = await started();
+          return now !== before && now.includes("ActiveState=active");
+        },
+        5_000,
+        "the keeper to be back",
+      );
+      await systemClock.sleep(500);
+      await host.freeze("quorate-keeper");
+    });
   });
 
   it(`whole host frozen for ${FROZEN_HOST_MS / 1000} s: its watchdog resets it, its guest recovers`, async () => {
