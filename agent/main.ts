@@ -9,7 +9,7 @@ import { KubeClient, serveHealth, WatchCache } from "../kube/index.ts";
 import { type Logger, processLog } from "../log.ts";
 import { type Host, localHost, podHost } from "./host/index.ts";
 import type { KeeperRelease } from "./keeper/index.ts";
-import { NodeAgent } from "./node-agent.ts";
+import { NodeAgent } from "./node/index.ts";
 
 const USAGE = `usage: quorate agent --node-name NAME [--mode DaemonSet|SystemdUnit] [--kubeconfig FILE] [--metrics-port PORT]
 
