@@ -35,6 +35,8 @@ export interface InstallKeeperOptions {
 }
 
 const ROOT = "/opt/quorate";
+/** Where the release that runs is on the host. */
+export const KEEPER_PROGRAM = `${ROOT}/current`;
 const VERSIONS = `${ROOT}/versions`;
 const UNIT_PATH = `/etc/systemd/system/${UNIT_NAME}`;
 const COPY_LIMIT_MS = 120_000;

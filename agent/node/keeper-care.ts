@@ -2,7 +2,14 @@ import type { Clock } from "../../clock.ts";
 import { classify } from "../../errors.ts";
 import type { Logger } from "../../log.ts";
 import type { Host } from "../host/index.ts";
-import { installKeeper, KeeperClient, type KeeperRelease, type KeeperStatus, SOCKET_PATH } from "../keeper/index.ts";
+import {
+  installKeeper,
+  KEEPER_PROGRAM,
+  KeeperClient,
+  type KeeperRelease,
+  type KeeperStatus,
+  SOCKET_PATH,
+} from "../keeper/index.ts";
 import type { NodeCaches } from "./caches.ts";
 import type { CorosyncSight } from "./corosync-sight.ts";
 
@@ -13,6 +20,8 @@ export interface KeeperCareOptions {
   readonly release: KeeperRelease;
   readonly caches: NodeCaches;
   readonly corosync: CorosyncSight;
+  /** The host goes down: nothing is installed any more. */
+  readonly goesDown: () => boolean;
   /** It is armed, or ordered to expire, and was not before; or the other way round. */
   readonly onChange: () => void;
 }
@@ -26,6 +35,7 @@ export class KeeperCare {
   readonly #client: KeeperClient;
   #status: KeeperStatus | undefined;
   #problem: string | undefined;
+  #program: string | undefined;
 
   constructor(options: KeeperCareOptions) {
     this.#options = options;
@@ -37,6 +47,11 @@ export class KeeperCare {
     return this.#status;
   }
 
+  /** The folder of the program on the host, once it is there. */
+  get program(): string | undefined {
+    return this.#program;
+  }
+
   /** Why it could not be installed. */
   get problem(): string | undefined {
     return this.#problem;
@@ -44,12 +59,13 @@ export class KeeperCare {
 
   /** Installs, updates and asks it. */
   async keep(): Promise<void> {
-    const { host, clock, release, caches, corosync, log } = this.#options;
+    const { host, clock, release, caches, corosync, log, goesDown } = this.#options;
     const cluster = caches.cluster();
     const proofAge = cluster?.status?.timings?.quorumProofAge?.milliseconds;
     // As corosync derived them from its configuration and the number of nodes.
     const { tokenMilliseconds, consensusMilliseconds } = corosync.status?.running ?? {};
     if (
+      goesDown() ||
       cluster === undefined ||
       proofAge === undefined ||
       tokenMilliseconds === undefined ||
@@ -71,6 +87,7 @@ export class KeeperCare {
           settleMilliseconds: consensusMilliseconds + SETTLE_MARGIN_MS,
         },
       });
+      this.#program = KEEPER_PROGRAM;
       if (changed) log.info({ version: release.version }, "keeper installed");
       this.#problem = undefined;
     } catch (error) {

@@ -12,6 +12,7 @@ import { NodeLrm } from "./node-lrm.ts";
 import { NodeReport } from "./node-report.ts";
 import type { NodeAgentOptions } from "./options.ts";
 import { NodeReplication } from "./replication.ts";
+import { ShutdownWatch } from "./shutdown-watch.ts";
 import { surroundings } from "./surroundings.ts";
 
 export type { NodeAgentOptions } from "./options.ts";
@@ -38,6 +39,7 @@ export class NodeAgent {
   readonly #replication: NodeReplication;
   readonly #membership: Membership;
   readonly #report: NodeReport;
+  readonly #shutdown: ShutdownWatch;
   #lrm: NodeLrm | undefined;
   #aliveAt: number;
 
@@ -52,8 +54,17 @@ export class NodeAgent {
     this.#caches = caches;
     const corosync = new CorosyncSight({ host, clock, log, onChange });
     this.#corosync = corosync;
-    const keeper = new KeeperCare({ host, clock, log, release, caches, corosync, onChange });
+    const goesDown = () => this.#shutdown.requested;
+    const keeper = new KeeperCare({ host, clock, log, release, caches, corosync, goesDown, onChange });
     this.#keeper = keeper;
+    this.#shutdown = new ShutdownWatch({
+      host,
+      clock,
+      log,
+      program: () => keeper.program,
+      lrmEnded: () => this.#lrm?.ended === true,
+      onRequest: onChange,
+    });
     // Disks are prepared by the owner and moved by replication, which finds them by the owner.
     this.#owner = new GuestOwner({
       clock,
@@ -113,16 +124,37 @@ export class NodeAgent {
     return this.#aliveAt;
   }
 
-  /** Runs until the signal aborts. Guests, corosync and the keeper run on afterwards. */
-  async run(signal: AbortSignal): Promise<void> {
+  /**
+   * This process is asked to end because its host goes down: does what the cluster's policy wants of that, as long as it has time.
+   * @returns when it is done, or the limit is over.
+   */
+  async endHost(limitMs: number): Promise<void> {
+    const { clock } = this.#options;
+    const until = clock.elapsedMs() + limitMs;
+    this.#shutdown.signal();
+    while (this.#lrm?.ended !== true && clock.elapsedMs() < until) await clock.sleep(200);
+  }
+
+  /**
+   * Runs until the signal aborts, or a shutdown of the host that was requested was taken back: this agent has let go of all then,
+   * and another one is to be run. Guests, corosync and the keeper run on afterwards.
+   */
+  async run(until: AbortSignal): Promise<void> {
     const { host, clock, node } = this.#options;
+    const withdrawn = new AbortController();
+    const signal = AbortSignal.any([until, withdrawn.signal]);
     const bootId = await host.bootId();
     await this.#caches.start();
     this.#corosync.start();
     const every = (ms: number, what: string, work: () => Promise<unknown>) =>
       loop(what, ms, work, { clock, log: this.#log, signal });
     const loops = [
-      every(TICK_MS, "membership", () => this.#membership.follow()),
+      every(TICK_MS, "shutdown", async () => {
+        await this.#shutdown.look();
+        if (this.#shutdown.withdrawn) withdrawn.abort();
+      }),
+      every(TICK_MS, "shutdown-unit", () => this.#shutdown.keepUnit()),
+      every(TICK_MS, "membership", async () => this.#shutdown.requested || this.#membership.follow()),
       every(TICK_MS, "keeper", () => this.#keeper.keep()),
       every(TICK_MS, "guests", () => this.#lookAtGuests()),
       every(STATUS_MS, "status", () => this.#report.write(bootId)),
@@ -136,6 +168,7 @@ export class NodeAgent {
       corosync: this.#corosync,
       keeper: this.#keeper,
       guests: this.#guests,
+      shutdown: this.#shutdown,
     };
     const lrm = new NodeLrm({
       ...this.#options,

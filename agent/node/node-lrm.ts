@@ -81,6 +81,11 @@ export class NodeLrm {
     this.#lrm.poke();
   }
 
+  /** The host goes down, and all that its end needs is done. */
+  get ended(): boolean {
+    return this.#lrm.exited;
+  }
+
   /** Runs until the signal aborts. Guests run on afterwards. */
   async run(signal: AbortSignal): Promise<void> {
     await this.#lrm.run(signal);

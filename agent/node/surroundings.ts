@@ -3,6 +3,7 @@ import type { NodeCaches } from "./caches.ts";
 import type { CorosyncSight } from "./corosync-sight.ts";
 import type { GuestWatch } from "./guest-watch.ts";
 import type { KeeperCare } from "./keeper-care.ts";
+import type { ShutdownWatch } from "./shutdown-watch.ts";
 
 export interface SurroundingsParts {
   readonly node: string;
@@ -10,10 +11,11 @@ export interface SurroundingsParts {
   readonly corosync: CorosyncSight;
   readonly keeper: KeeperCare;
   readonly guests: GuestWatch;
+  readonly shutdown: ShutdownWatch;
 }
 
 /** What the LRM steps on, as the parts of the agent know it at this moment. Asks nobody. */
-export function surroundings({ node, caches, corosync, keeper, guests }: SurroundingsParts): LrmSurroundings {
+export function surroundings({ node, caches, corosync, keeper, guests, shutdown }: SurroundingsParts): LrmSurroundings {
   const cluster = caches.cluster();
   const self = caches.self();
   const { status: watchdog } = keeper;
@@ -38,5 +40,6 @@ export function surroundings({ node, caches, corosync, keeper, guests }: Surroun
       armed?.status === "False" &&
       (armed.reason === "DisarmAgreed" || armed.reason === "Disarmed"),
     maintenance: self?.spec.maintenance === true,
+    ...shutdown.view(cluster?.spec.ha.shutdownPolicy),
   };
 }
