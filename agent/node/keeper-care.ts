@@ -1,15 +1,18 @@
 import type { Clock } from "../../clock.ts";
-import { classify } from "../../errors.ts";
+import { classify, QuorateError } from "../../errors.ts";
 import type { Logger } from "../../log.ts";
 import type { Host } from "../host/index.ts";
 import {
+  ensureWatchdogDevice,
   installKeeper,
   KEEPER_PROGRAM,
   KeeperClient,
   type KeeperRelease,
   type KeeperStatus,
+  removeKeeper,
   SOCKET_PATH,
 } from "../keeper/index.ts";
+import { removeShutdownUnit } from "../shutdown/index.ts";
 import type { NodeCaches } from "./caches.ts";
 import type { CorosyncSight } from "./corosync-sight.ts";
 
@@ -26,6 +29,9 @@ export interface KeeperCareOptions {
   readonly onChange: () => void;
 }
 
+const DEFAULT_DEVICE = "/dev/watchdog0";
+/** A driver that was not there is looked for again after this. */
+const DEVICE_RETRY_MS = 30_000;
 /** Beyond corosync's consensus time-out, until a corosync that was silent is believed again. */
 const SETTLE_MARGIN_MS = 500;
 
@@ -36,6 +42,10 @@ export class KeeperCare {
   #status: KeeperStatus | undefined;
   #problem: string | undefined;
   #program: string | undefined;
+  #noDevice: { at: number; error: QuorateError } | undefined;
+  #installing: Promise<unknown> = Promise.resolve();
+  #retired = false;
+  #leaves = false;
 
   constructor(options: KeeperCareOptions) {
     this.#options = options;
@@ -49,12 +59,12 @@ export class KeeperCare {
 
   /** The folder of the program on the host, once it is there. */
   get program(): string | undefined {
-    return this.#program;
+    return this.#retired ? undefined : this.#program;
   }
 
-  /** Why it could not be installed. */
+  /** Why it could not be installed, or has nothing to arm. */
   get problem(): string | undefined {
-    return this.#problem;
+    return this.#problem ?? this.#noDevice?.error.message;
   }
 
   /** Installs, updates and asks it. */
@@ -65,6 +75,7 @@ export class KeeperCare {
     // As corosync derived them from its configuration and the number of nodes.
     const { tokenMilliseconds, consensusMilliseconds } = corosync.status?.running ?? {};
     if (
+      this.#retired ||
       goesDown() ||
       cluster === undefined ||
       proofAge === undefined ||
@@ -75,11 +86,11 @@ export class KeeperCare {
       return;
     }
     try {
-      const changed = await installKeeper(host, {
+      const installed = installKeeper(host, {
         release,
         clock,
         config: {
-          device: caches.self()?.spec.watchdog.device ?? "/dev/watchdog0",
+          device: caches.self()?.spec.watchdog.device ?? DEFAULT_DEVICE,
           timeoutSeconds: cluster.spec.ha.watchdogSeconds,
           proofMaxAgeMilliseconds: proofAge,
           corosyncTimeoutMilliseconds: proofAge,
@@ -87,6 +98,8 @@ export class KeeperCare {
           settleMilliseconds: consensusMilliseconds + SETTLE_MARGIN_MS,
         },
       });
+      this.#installing = installed.catch(() => undefined);
+      const changed = await installed;
       this.#program = KEEPER_PROGRAM;
       if (changed) log.info({ version: release.version }, "keeper installed");
       this.#problem = undefined;
@@ -98,7 +111,12 @@ export class KeeperCare {
     }
   }
 
+  /** Makes sure that the host has the device first. @throws QuorateError */
   async arm(): Promise<void> {
+    if (this.#leaves) {
+      throw new QuorateError("user", "NodeLeaves", "this node leaves the cluster: its watchdog is not armed any more");
+    }
+    if (this.#status?.armed !== true) await this.#ensureDevice();
     this.#status = await this.#client.arm();
   }
 
@@ -106,9 +124,50 @@ export class KeeperCare {
     this.#status = await this.#client.disarm();
   }
 
+  /** The node leaves: corosync stops soon, so what was closed here must never be armed again. */
+  async disarmForGood(): Promise<void> {
+    this.#leaves = true;
+    await this.disarm();
+  }
+
   async expire(why: string): Promise<void> {
     this.#options.log.fatal({ why }, "ordering the keeper to let the watchdog expire");
     this.#status = await this.#client.expire();
+  }
+
+  /**
+   * Takes the keeper off a host that is of no cluster any more, with all that belongs to it; for good. @throws QuorateError while it is
+   * armed, or that is not known.
+   */
+  async remove(): Promise<void> {
+    this.#retired = true;
+    await this.#installing;
+    await this.#ask();
+    if (this.#status?.armed === true) {
+      throw new QuorateError(
+        "transient",
+        "KeeperArmed",
+        "the keeper stays while the watchdog is armed; disarm it first",
+      );
+    }
+    await removeShutdownUnit(this.#options.host);
+    await removeKeeper(this.#options.host);
+    this.#status = undefined;
+  }
+
+  async #ensureDevice(): Promise<void> {
+    const { host, clock, log, caches } = this.#options;
+    const { device = DEFAULT_DEVICE, module } = caches.self()?.spec.watchdog ?? {};
+    if (this.#noDevice !== undefined && clock.elapsedMs() - this.#noDevice.at < DEVICE_RETRY_MS)
+      throw this.#noDevice.error;
+    try {
+      if (await ensureWatchdogDevice(host, device, module, clock))
+        log.info({ device, module: module ?? "softdog" }, "the driver of the watchdog was loaded");
+      this.#noDevice = undefined;
+    } catch (error) {
+      this.#noDevice = { at: clock.elapsedMs(), error: classify(error) };
+      throw error;
+    }
   }
 
   async #ask(): Promise<void> {

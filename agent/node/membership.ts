@@ -24,6 +24,7 @@ export interface MembershipOptions {
 export class Membership {
   readonly #options: MembershipOptions;
   #lastLoad: ConfigLoad | undefined;
+  #left = false;
 
   constructor(options: MembershipOptions) {
     this.#options = options;
@@ -51,6 +52,7 @@ export class Membership {
       clock,
       log,
     );
+    if (leave && !this.#left) await this.#clearHost();
     if (
       load !== undefined &&
       (load.configVersion !== this.#lastLoad?.configVersion ||
@@ -60,16 +62,29 @@ export class Membership {
       this.#lastLoad = load;
   }
 
+  /** Corosync is gone from this host; so are the keeper and its files, when nothing can need them any more. */
+  async #clearHost(): Promise<void> {
+    const { guests, keeper, log } = this.#options;
+    await guests.look();
+    const here = guests.here();
+    if (here.length > 0) throw this.#guestsStillRun(here);
+    await keeper.remove();
+    this.#left = true;
+    log.info("the keeper was removed: this host is of no cluster any more");
+  }
+
   /** Without corosync an armed watchdog resets the host: it is closed before, and only when no guest runs here any more. */
   async #disarmToLeave(): Promise<void> {
     const here = this.#options.guests.here();
-    if (here.length > 0) {
-      throw new QuorateError(
-        "environment",
-        "GuestsStillRun",
-        `node "${this.#options.node}" leaves the cluster and still runs ${here.join(", ")}; corosync and the watchdog stay until they are moved or stopped`,
-      );
-    }
-    await this.#options.keeper.disarm();
+    if (here.length > 0) throw this.#guestsStillRun(here);
+    await this.#options.keeper.disarmForGood();
+  }
+
+  #guestsStillRun(here: readonly string[]): QuorateError {
+    return new QuorateError(
+      "environment",
+      "GuestsStillRun",
+      `node "${this.#options.node}" leaves the cluster and still runs ${here.join(", ")}; corosync and the watchdog stay until they are moved or stopped`,
+    );
   }
 }
