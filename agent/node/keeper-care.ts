@@ -124,10 +124,9 @@ export class KeeperCare {
     this.#status = await this.#client.disarm();
   }
 
-  /** The node leaves: corosync stops soon, so what was closed here must never be armed again. */
-  async disarmForGood(): Promise<void> {
+  /** The node leaves: corosync stops soon, and an armed host would reset. */
+  armNoMore(): void {
     this.#leaves = true;
-    await this.disarm();
   }
 
   async expire(why: string): Promise<void> {

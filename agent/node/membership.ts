@@ -46,6 +46,7 @@ export class Membership {
     const published = config === undefined ? undefined : readPublished(config, node, override);
     const leave = self.metadata.deletionTimestamp !== undefined && published !== undefined && !published.admitted;
     if (leave && keeper.status?.armed === true) await this.#disarmToLeave();
+    else if (leave) keeper.armNoMore();
     const load = await followConfig(
       host,
       { published, authkey: readAuthkey(caches.corosyncKey()), nodeId: self.spec.nodeId, quorum, leave },
@@ -77,7 +78,8 @@ export class Membership {
   async #disarmToLeave(): Promise<void> {
     const here = this.#options.guests.here();
     if (here.length > 0) throw this.#guestsStillRun(here);
-    await this.#options.keeper.disarmForGood();
+    this.#options.keeper.armNoMore();
+    await this.#options.keeper.disarm();
   }
 
   #guestsStillRun(here: readonly string[]): QuorateError {
