@@ -16,6 +16,10 @@ const parts: Record<string, Part> = {
     summary: "the watchdog keeper of this host (systemd unit)",
     run: async (a) => (await import("./agent/keeper/main.ts")).main(a),
   },
+  "host-shutdown": {
+    summary: "what this host's shutdown waits for (systemd unit)",
+    run: async () => (await import("./agent/shutdown/main.ts")).main(),
+  },
   simulate: {
     summary: "run a scenario file in virtual time",
     run: async (a) => (await import("./simulator/simulate.ts")).main(a),
@@ -36,7 +40,7 @@ const parts: Record<string, Part> = {
 };
 
 function usage(): string {
-  const rows = Object.entries(parts).map(([name, part]) => `  ${name.padEnd(14)}${part.summary}`);
+  const rows = Object.entries(parts).map(([name, part]) => `  ${name.padEnd(15)}${part.summary}`);
   return `usage: quorate PART [ARGUMENT ...]\n\n${rows.join("\n")}\n\nquorate PART --help says more of a part.\n`;
 }
 

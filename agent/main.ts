@@ -9,7 +9,8 @@ import { KubeClient, serveHealth, WatchCache } from "../kube/index.ts";
 import { type Logger, processLog } from "../log.ts";
 import { type Host, localHost, podHost } from "./host/index.ts";
 import type { KeeperRelease } from "./keeper/index.ts";
-import { NodeAgent } from "./node-agent.ts";
+import { NodeAgent } from "./node/index.ts";
+import { isPreparingForShutdown } from "./shutdown/index.ts";
 
 const USAGE = `usage: quorate agent --node-name NAME [--mode DaemonSet|SystemdUnit] [--kubeconfig FILE] [--metrics-port PORT]
 
@@ -19,6 +20,9 @@ ClusterNode of this name. Guests, corosync and the keeper run on when it ends.
 
 /** The LRM goes round once a second; an agent whose LRM has not for this long hangs. */
 const HANGS_AFTER_MS = 60_000;
+
+/** Less than the pod's terminationGracePeriodSeconds. */
+const HOST_ENDS_WITHIN_MS = 80_000;
 
 /** Runs until SIGTERM or SIGINT. */
 export async function main(args: string[]): Promise<void> {
@@ -52,8 +56,14 @@ export async function main(args: string[]): Promise<void> {
   }
   const log = processLog("agent").child({ node });
   const stop = new AbortController();
-  for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => stop.abort());
   const host = mode === "DaemonSet" ? podHost() : localHost();
+  let agent: NodeAgent | undefined;
+  const end = async () => {
+    // The end of an agent is nothing to its host, unless it comes because the host ends: a kubelet may stop pods before systemd begins.
+    if (agent !== undefined && (await isPreparingForShutdown(host))) await agent.endHost(HOST_ENDS_WITHIN_MS);
+    stop.abort();
+  };
+  for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => void end());
   const client = KubeClient.fromKubeconfig(values.kubeconfig);
   const mine = new WatchCache({
     client,
@@ -63,7 +73,6 @@ export async function main(args: string[]): Promise<void> {
     log,
   });
 
-  let agent: NodeAgent | undefined;
   const health = await serveHealth({
     port,
     health: {

@@ -1,7 +1,7 @@
 import { QuorateError } from "../../errors.ts";
 import { guestId, imageFile, invalid, runtimeFolder } from "./names.ts";
 import { QemuDriver, type QemuOptions } from "./qemu.ts";
-import { ServiceDriver } from "./service.ts";
+import { markedServices, ServiceDriver } from "./service.ts";
 import type { GuestDefinition, GuestDriver, GuestKey, GuestStatus, StopOptions } from "./types.ts";
 import { HostUnits } from "./units.ts";
 
@@ -42,6 +42,27 @@ export class Guests implements GuestDriver {
   /** Machines that have, or may have, a process on this host, of all namespaces. Throws `UnitUnknown` when it can't be told. */
   async listRunning(): Promise<GuestKey[]> {
     return this.#units.guests();
+  }
+
+  /**
+   * All guests of this host that have, or may have, a process: machines, and services that an agent has seen run here in this boot.
+   * For who knows nothing of the cluster. Throws `UnitUnknown` when it can't be told.
+   */
+  async remaining(): Promise<string[]> {
+    const machines = (await this.listRunning()).map(guestId);
+    const units = await markedServices(this.#options.host);
+    const statuses = await this.#units.statuses(units);
+    return [...machines, ...units.filter((_, i) => !["inactive", "failed"].includes(statuses[i]?.active ?? "other"))];
+  }
+
+  /** Stops every machine of this host, all at once. Throws the first failure when all have been tried. */
+  async stopMachines(timeoutSeconds: number): Promise<void> {
+    const stops = (await this.listRunning()).map((key) =>
+      // Its interfaces end with the host.
+      this.#qemu.stop({ ...key, vmid: 0, cpus: 0, memoryBytes: 0, volumes: [], machine: {} }, { timeoutSeconds }),
+    );
+    const failed = (await Promise.allSettled(stops)).find((stop) => stop.status === "rejected");
+    if (failed !== undefined) throw failed.reason;
   }
 
   /**

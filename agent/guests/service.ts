@@ -1,17 +1,23 @@
+import { readdir } from "node:fs/promises";
 import { classify, QuorateError } from "../../errors.ts";
 import type { Host } from "../host/index.ts";
 import { invalid } from "./names.ts";
 import type { GuestDefinition, GuestDriver, GuestStatus, StopOptions } from "./types.ts";
 import { HostUnits } from "./units.ts";
 
+/** A file named by each unit that ran here as a guest in this boot. */
+const MARKS = "/run/quorate/services";
 const START_WITHIN_MS = 120_000;
 const KILL_WITHIN_MS = 15_000;
 
 /** A service of the host as a guest: a unit that is there on every node and that nobody else enables. */
 export class ServiceDriver implements GuestDriver {
+  readonly #host: Host;
   readonly #units: HostUnits;
+  readonly #marked = new Set<string>();
 
   constructor(host: Host) {
+    this.#host = host;
     this.#units = new HostUnits(host);
   }
 
@@ -27,6 +33,7 @@ export class ServiceDriver implements GuestDriver {
         deactivating: "Stopping",
         other: "Unknown",
       } as const;
+      if (active !== "inactive") await this.#mark(unit);
       if (active !== "active") return { state: states[active] };
       return {
         state: "Running",
@@ -47,6 +54,7 @@ export class ServiceDriver implements GuestDriver {
         `unit ${unit} of guest "${guest.name}" is not on this host; install it on every node`,
       );
     }
+    await this.#mark(unit);
     await this.#units.change("start", unit, START_WITHIN_MS).catch((error: unknown) => {
       throw new QuorateError("environment", "StartFailed", classify(error).message, { cause: error });
     });
@@ -70,10 +78,28 @@ export class ServiceDriver implements GuestDriver {
   async quiesce(): Promise<() => Promise<void>> {
     return async () => {};
   }
+
+  /** Before it runs: who ends the guests of this host without an agent finds it. */
+  async #mark(unit: string): Promise<void> {
+    if (this.#marked.has(unit)) return;
+    await this.#host.writeFileAtomic(`${MARKS}/${unit}`, "", { mode: 0o600 });
+    this.#marked.add(unit);
+  }
 }
+
+/** Units that ran on this host as guests in this boot, whatever they do now. */
+export async function markedServices(host: Host): Promise<string[]> {
+  const names = await readdir(host.path(MARKS)).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return [];
+    throw error;
+  });
+  return names.filter((name) => UNIT.test(name)).sort();
+}
+
+const UNIT = /^[A-Za-z0-9_][A-Za-z0-9:_.@\\-]{0,240}\.service$/;
 
 function checkedUnit({ service, name }: GuestDefinition): string {
   const unit = service?.unit ?? "";
-  if (/^[A-Za-z0-9_][A-Za-z0-9:_.@\\-]{0,240}\.service$/.test(unit)) return unit;
+  if (UNIT.test(unit)) return unit;
   throw invalid(`guest "${name}": ${JSON.stringify(unit)} is no name of a service; expected e.g. web.service`);
 }

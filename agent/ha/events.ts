@@ -64,7 +64,8 @@ const KNOWN: Readonly<Record<string, Known>> = {
     class: "role",
     reason: "StopBlocked",
     level: "err",
-    message: (_, d) => `cannot stop in order: ${d.services} guests still run here and the lease is lost`,
+    message: (_, d) =>
+      `cannot stop in order: ${d.services} guests still run here, so lease and watchdog stay as they are`,
   },
   "lease.released": { class: "role", reason: "LeaseReleased", message: (_, d) => `lease given back (${d.cause})` },
   "lease.lost": {
@@ -90,6 +91,13 @@ const KNOWN: Readonly<Record<string, Known>> = {
     reason: "ShutdownPlan",
     level: "notice",
     message: (_, d) => `plan for ${d.op}: ${d.plan}`,
+  },
+  "shutdown.given-up": {
+    class: "decision",
+    reason: "ShutdownNotWaited",
+    level: "warning",
+    message: (_, d) =>
+      `plan ${d.plan} is given up: ${d.heard === true ? `the controllers have not done their part for ${d.services} services` : "without API server, lease or quorum"}; guests are stopped here`,
   },
   "notify.error-state": {
     class: "notice",

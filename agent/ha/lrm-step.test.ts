@@ -206,3 +206,129 @@ test("a shutdown follows the policy", () => {
   assert.equal(choosePlan("power-off", "migrate"), "drain");
   assert.equal(choosePlan("agent-restart", "migrate"), "freeze");
 });
+
+const goesDown = (kind: "reboot" | "power-off", policy: "conditional" | "migrate" = "conditional") => ({
+  shutdown: { kind, policy },
+});
+/** Steps once a second with what `at` says of that second, until the LRM exits. */
+function goDown(at: (second: number, effects: readonly string[]) => LrmView, seconds = 700) {
+  let state = active;
+  const seen: { second: number; effects: string[] }[] = [];
+  const all: string[] = [];
+  for (let second = 0; second <= seconds && !state.exited; second += 1) {
+    const result = lrmStep(state, at(second, all), second * 1000, DEFAULT_LRM_PARAMETERS);
+    state = result.state;
+    const effects = types(result.effects).filter((type) => type !== "renewLease" && type !== "report");
+    if (effects.length > 0) seen.push({ second, effects });
+    all.push(...effects);
+  }
+  return { state, seen, all };
+}
+const ordered = (all: readonly string[]) =>
+  all.filter((type) => ["stop", "disarmWatchdog", "releaseLease", "exit", "start", "move"].includes(type));
+
+test("a host that is powered off stops its guests, closes the watchdog, gives the lease back and ends, in this order", () => {
+  const { all } = goDown((_second, before) => {
+    const running = !before.includes("stop");
+    return view({ ...goesDown("power-off"), services: { web: service({ running }) } });
+  });
+  assert.deepEqual(ordered(all), ["stop", "disarmWatchdog", "releaseLease", "exit"]);
+});
+
+test("a host that reboots waits until its guests are frozen, then stops them and gives the lease back", () => {
+  const { seen, all } = goDown((second, before) =>
+    view({
+      ...goesDown("reboot"),
+      services: { web: service({ running: !before.includes("stop"), state: second < 5 ? "Started" : "Freeze" }) },
+    }),
+  );
+  assert.deepEqual(ordered(all), ["stop", "disarmWatchdog", "releaseLease", "exit"]);
+  assert.equal(seen.find(({ effects }) => effects.includes("stop"))?.second, 5);
+});
+
+test("without the API server a host that reboots waits 20 s, stops its guests, closes the watchdog and keeps its lease", () => {
+  const { seen, all } = goDown((_second, before) =>
+    view({
+      ...goesDown("reboot"),
+      storeReadable: false,
+      services: { web: service({ running: !before.includes("stop") }) },
+    }),
+  );
+  assert.deepEqual(ordered(all), ["stop", "disarmWatchdog", "exit"]);
+  assert.equal(seen.find(({ effects }) => effects.includes("stop"))?.second, 20);
+});
+
+test("controllers that freeze nothing hold a reboot up for a minute only, and the lease is kept", () => {
+  const { seen, all } = goDown((_second, before) =>
+    view({ ...goesDown("reboot"), services: { web: service({ running: !before.includes("stop") }) } }),
+  );
+  assert.deepEqual(ordered(all), ["stop", "disarmWatchdog", "exit"]);
+  assert.equal(seen.find(({ effects }) => effects.includes("stop"))?.second, 60);
+});
+
+test("with policy migrate the guests leave first; what can't leave within nine minutes is stopped", () => {
+  const gone = goDown((second) =>
+    view({ ...goesDown("reboot", "migrate"), services: second < 7 ? { web: service({ running: true }) } : {} }),
+  );
+  assert.deepEqual(ordered(gone.all), ["disarmWatchdog", "releaseLease", "exit"]);
+  const stays = goDown((_second, before) =>
+    view({ ...goesDown("reboot", "migrate"), services: { web: service({ running: !before.includes("stop") }) } }),
+  );
+  assert.deepEqual(ordered(stays.all), ["stop", "disarmWatchdog", "releaseLease", "exit"]);
+  assert.equal(stays.seen.find(({ effects }) => effects.includes("stop"))?.second, 540);
+});
+
+test("a guest that does not end keeps watchdog and lease: the host resets when its corosync stops", () => {
+  const { all, state } = goDown(() =>
+    view({ ...goesDown("power-off"), services: { web: service({ running: true }) } }),
+  );
+  assert.deepEqual(ordered(all), ["stop", "exit"]);
+  assert.ok(state.exited);
+});
+
+test("what was seen of a guest before its stop ended does not count", () => {
+  const { all } = goDown((second, before) =>
+    view({
+      ...goesDown("power-off"),
+      services: { web: service({ running: !(before.includes("stop") && second > 4) }) },
+    }),
+  );
+  assert.deepEqual(ordered(all), ["stop", "disarmWatchdog", "releaseLease", "exit"]);
+});
+
+test("a guest in error, or one that belongs elsewhere, is no reason to leave a watchdog of a host without guests armed", () => {
+  const inError = goDown((_second, before) =>
+    view({
+      ...goesDown("reboot", "migrate"),
+      services: { web: service({ state: "Error", running: !before.includes("stop") }) },
+    }),
+  );
+  assert.deepEqual(ordered(inError.all), ["stop", "disarmWatchdog", "releaseLease", "exit"]);
+  const stray = goDown(() => view({ ...goesDown("power-off"), services: {}, strays: ["old"] }));
+  assert.deepEqual(ordered(stray.all), ["exit"]);
+});
+
+test("nothing is started on a host that goes down", () => {
+  const { all } = goDown(() => view({ ...goesDown("reboot", "migrate") }), 30);
+  assert.ok(!all.includes("start"));
+});
+
+test("the order of a host that goes down holds for whatever it sees: lease and watchdog go only without guests, and nothing starts", () => {
+  const kinds = fc.constantFrom<"reboot" | "power-off">("reboot", "power-off");
+  fc.assert(
+    fc.property(fc.array(anyView, { minLength: 1, maxLength: 30 }), kinds, (views, kind) => {
+      let state: LrmState = active;
+      for (const [i, given] of views.entries()) {
+        const seen = { ...given, ...goesDown(kind) };
+        const result = lrmStep(state, seen, i * 5000, DEFAULT_LRM_PARAMETERS);
+        state = result.state;
+        const effects = types(result.effects);
+        const mayRun = seen.strays.length > 0 || seen.services.web?.running !== false;
+        assert.ok(!effects.includes("start"));
+        if (!seen.disarmed && mayRun)
+          assert.ok(!effects.includes("disarmWatchdog") && !effects.includes("releaseLease"), JSON.stringify(seen));
+      }
+    }),
+    { numRuns: 3000 },
+  );
+});

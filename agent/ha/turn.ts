@@ -6,11 +6,14 @@ export class Turn {
   readonly view: LrmView;
   readonly now: Milliseconds;
   readonly parameters: LrmParameters;
+  /** As the step found it. */
+  readonly before: LrmState;
   state: LrmState;
   readonly effects: LrmEffect[] = [];
   readonly events: LrmEvent[] = [];
 
   constructor(state: LrmState, view: LrmView, now: Milliseconds, parameters: LrmParameters) {
+    this.before = state;
     this.state = state;
     this.view = view;
     this.now = now;

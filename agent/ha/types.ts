@@ -104,6 +104,13 @@ export interface LrmState {
   /** Services that were tried in this round. */
   readonly begun: readonly string[];
   readonly shutdownPlan?: ShutdownPlan;
+  /** Since the plan was made; then when the CRM could last do its part in it. */
+  readonly shutdownSince?: Milliseconds;
+  readonly shutdownHeardAt?: Milliseconds;
+  /** The plan waited for the CRM in vain: the guests are stopped as they are. */
+  readonly shutdownGivenUp?: true;
+  /** All guests were told to stop, and the work has ended; what is seen of them may be older. */
+  readonly shutdownStoppedAt?: Milliseconds;
   /** Services that the shutdown plan has stopped, or tried to. */
   readonly shutdownStops: readonly string[];
   readonly exited: boolean;

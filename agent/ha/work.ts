@@ -2,6 +2,7 @@
  * Commands and their ends. A command is executed once for its uid; two things are kept true instead: a `Started` guest runs, a
  * `Stopped` one does not.
  */
+import { hostGoesDown } from "./shutdown.ts";
 import type { Turn } from "./turn.ts";
 import type { LrmServiceView, LrmWork, Outcome } from "./types.ts";
 
@@ -147,6 +148,8 @@ function beginStart(turn: Turn, id: string, service: LrmServiceView, uid: string
     return;
   }
   if (service.running === "unknown" || !turn.view.watchdog.armed || turn.state.shutdownPlan === "stop") return;
+  // The host ends it with itself: systemd starts nothing any more, and a failed start would count against the guest.
+  if (turn.parameters.behaviour === "default" && hostGoesDown(turn)) return;
   turn.event("start.begin", id);
   turn.effect({ type: "start", service: id, uid });
 }

@@ -1,7 +1,13 @@
 /** The watchdog's keeper as the agent sees it. The keeper itself starts from main.ts and shares nothing with the agent. */
 export { KeeperClient } from "./client.ts";
 export type { KeeperConfig } from "./config.ts";
-export { type InstallKeeperOptions, installKeeper, type KeeperRelease, removeKeeper } from "./install.ts";
+export {
+  type InstallKeeperOptions,
+  installKeeper,
+  KEEPER_PROGRAM,
+  type KeeperRelease,
+  removeKeeper,
+} from "./install.ts";
 export type { Hello, KeeperStatus } from "./protocol.ts";
 export { CONFIG_PATH, SOCKET_PATH, UNIT_NAME } from "./unit.ts";
 export { ensureWatchdogDevice } from "./watchdog-module.ts";

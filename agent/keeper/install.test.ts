@@ -192,6 +192,18 @@ describe("the keeper is installed", () => {
     assert.equal(existsSync(host.path("/opt/quorate")), false);
   });
 
+  test("one that was stopped while armed in this boot stays: nobody knows any more how its watchdog is", async () => {
+    await installKeeper(host, options("1.0"));
+    const state = (bootId: string) => JSON.stringify({ armed: true, expiring: false, since: "", bootId });
+    const path = "/var/lib/quorate/keeper-state.json";
+    await host.writeFileAtomic(path, state(host.currentBootId), { mode: 0o600 });
+    host.active = false;
+    await assert.rejects(removeKeeper(host), { reason: "KeeperArmed" });
+    await host.writeFileAtomic(path, state("an earlier one"), { mode: 0o600 });
+    await removeKeeper(host);
+    assert.equal(await host.readFile(path), undefined);
+  });
+
   test("what would reach a command or a path is checked first", async () => {
     await assert.rejects(installKeeper(host, options("../1.0")), { reason: "InvalidRelease" });
     await assert.rejects(installKeeper(host, options("1.0", { device: "/etc/passwd" })), { reason: "InvalidWatchdog" });

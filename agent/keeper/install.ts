@@ -14,7 +14,8 @@ import {
 import { KeeperClient } from "./client.ts";
 import { type KeeperConfig, parseConfig } from "./config.ts";
 import type { KeeperStatus } from "./protocol.ts";
-import { CONFIG_PATH, keeperUnit, SOCKET_PATH, UNIT_NAME } from "./unit.ts";
+import { stateFile } from "./state-file.ts";
+import { CONFIG_PATH, keeperUnit, SOCKET_PATH, STATE_PATH, UNIT_NAME } from "./unit.ts";
 
 /** The program as the agent's image holds it. */
 export interface KeeperRelease {
@@ -35,6 +36,8 @@ export interface InstallKeeperOptions {
 }
 
 const ROOT = "/opt/quorate";
+/** Where the release that runs is on the host. */
+export const KEEPER_PROGRAM = `${ROOT}/current`;
 const VERSIONS = `${ROOT}/versions`;
 const UNIT_PATH = `/etc/systemd/system/${UNIT_NAME}`;
 const COPY_LIMIT_MS = 120_000;
@@ -98,7 +101,8 @@ export async function installKeeper(
 export async function removeKeeper(host: Host): Promise<void> {
   const state = await unitState(host, UNIT_NAME);
   if (state === "unknown") return;
-  if (state !== "inactive" && (await client(host).status()).armed) {
+  const armed = state === "inactive" ? await isLeftArmed(host) : (await client(host).status()).armed;
+  if (armed) {
     throw new QuorateError(
       "transient",
       "KeeperArmed",
@@ -107,8 +111,14 @@ export async function removeKeeper(host: Host): Promise<void> {
   }
   await stopUnit(host, UNIT_NAME, { disable: true });
   await removeUnit(host, UNIT_NAME);
-  await host.removeFile(CONFIG_PATH);
+  for (const path of [CONFIG_PATH, STATE_PATH, SOCKET_PATH, `${SOCKET_PATH}.proof`]) await host.removeFile(path);
   await rm(host.path(ROOT), { recursive: true, force: true });
+}
+
+/** By a keeper of this boot that was stopped. */
+async function isLeftArmed(host: Host): Promise<boolean> {
+  const state = stateFile(host.path(STATE_PATH)).load();
+  return state?.armed === true && state.bootId === (await host.bootId());
 }
 
 function checkConfig(configText: string): KeeperConfig {

@@ -9,6 +9,7 @@ import { Keeper } from "./keeper.ts";
 import { loadSystemd, lockMemory } from "./libc.ts";
 import { listen } from "./server.ts";
 import { proofRecord, readBootId, stateFile } from "./state-file.ts";
+import { STATE_PATH } from "./unit.ts";
 
 const USAGE = `usage: quorate keeper [--config FILE] [--state FILE] [--socket PATH] [--release NAME] [--self-check]
 
@@ -22,7 +23,7 @@ export async function main(args: string[]): Promise<void> {
     args,
     options: {
       config: { type: "string", default: "/etc/quorate/keeper.json" },
-      state: { type: "string", default: "/var/lib/quorate/keeper-state.json" },
+      state: { type: "string", default: STATE_PATH },
       socket: { type: "string", default: "/run/quorate/keeper.sock" },
       release: { type: "string", default: "unknown" },
       "self-check": { type: "boolean", default: false },

@@ -2,6 +2,7 @@ import { type KeeperConfig, POLL_MS } from "./config.ts";
 
 export const UNIT_NAME = "quorate-keeper.service";
 export const CONFIG_PATH = "/etc/quorate/keeper.json";
+export const STATE_PATH = "/var/lib/quorate/keeper-state.json";
 export const SOCKET_PATH = "/run/quorate/keeper.sock";
 
 /**

@@ -24,8 +24,25 @@ test("a host with the device is left alone", async () => {
   assert.deepEqual(host.commands, []);
 });
 
+test("without a word which driver, softdog is loaded only where there is no watchdog at all", async () => {
+  using host = new FakeHost();
+  await host.writeFileAtomic("/dev/watchdog1", "", { mode: 0o600 });
+  await assert.rejects(ensureWatchdogDevice(host, "/dev/watchdog0", undefined, virtualClock()), {
+    reason: "WatchdogMissing",
+    message: /but \/dev\/watchdog1: set spec.watchdog.device/,
+  });
+  assert.equal(host.commands.length, 0);
+  await host.removeFile("/dev/watchdog1");
+  host.on(["modprobe", "softdog"], async () => {
+    await host.writeFileAtomic("/dev/watchdog0", "", { mode: 0o600 });
+    return "";
+  });
+  assert.equal(await ensureWatchdogDevice(host, "/dev/watchdog0", undefined, virtualClock()), true);
+});
+
 test("a host without it gets the driver, now and at every boot", async () => {
   using host = new FakeHost();
+  await host.writeFileAtomic("/dev/watchdog1", "", { mode: 0o600 });
   host.on(["modprobe", "softdog"], async () => {
     await host.writeFileAtomic("/dev/watchdog0", "", { mode: 0o600 });
     return "";
@@ -40,6 +57,7 @@ test("a driver that cannot be loaded, or brings no device, is said; and not load
     ["", /no such device came/],
   ] as const) {
     using host = new FakeHost().on(["modprobe"], answer);
+    await host.writeFileAtomic("/dev/null", "", { mode: 0o600 });
     await assert.rejects(ensureWatchdogDevice(host, "/dev/watchdog0", "softdog", virtualClock()), {
       reason: "WatchdogMissing",
       message,

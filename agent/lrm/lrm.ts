@@ -61,6 +61,8 @@ export interface ServiceResult {
 }
 
 const ROUND_MS = 1_000;
+/** The last things are tried for this long; then the host goes down without them. */
+const OWED_MS = 15_000;
 /** Steps within one round: acquire, arm and start follow each other at once. */
 const STEPS_A_ROUND = 8;
 
@@ -78,7 +80,9 @@ export class Lrm {
   #lastReport = "";
   readonly #unreported = new Map<string, ServiceResult>();
   #mode: ReportedMode = "Idle";
-  #exited = false;
+  #exitedAt: number | undefined;
+  /** What of the last things could not be done yet: the step says them only once, when no guest is left. */
+  readonly #owed = new Set<"disarmWatchdog" | "releaseLease">();
 
   constructor(options: LrmOptions) {
     this.#options = options;
@@ -91,7 +95,8 @@ export class Lrm {
 
   /** The ordered stop is done: nothing under HA needs this agent any more. */
   get exited(): boolean {
-    return this.#exited;
+    if (this.#exitedAt === undefined) return false;
+    return this.#owed.size === 0 || this.#options.clock.elapsedMs() - this.#exitedAt > OWED_MS;
   }
 
   /** Something changed: look at once. */
@@ -155,6 +160,7 @@ export class Lrm {
       }
       let again = false;
       for (const effect of result.effects) again = (await this.#apply(effect, around, signal)) || again;
+      if (this.#exitedAt !== undefined) await this.#payOwed(around, signal);
       await this.#reportResults();
       await this.#beatIfDue(around, signal);
       if (!again) return;
@@ -173,10 +179,8 @@ export class Lrm {
       case "acquireLease":
         return this.#attempt("acquire the node's Lease", () => lease.acquire(this.#beat(around), signal));
       case "releaseLease":
-        return this.#attempt("release the node's Lease", async () => {
-          await lease.release(this.#beat(around), signal);
-          return true;
-        });
+        if (effect.cause === "shutdown") this.#owed.add(effect.type);
+        return this.#release(around, signal);
       case "renewLease":
         return false;
       case "armWatchdog":
@@ -185,10 +189,8 @@ export class Lrm {
           return true;
         });
       case "disarmWatchdog":
-        return this.#attempt("disarm the watchdog", async () => {
-          await keeper.disarm();
-          return true;
-        });
+        if (effect.cause === "shutdown") this.#owed.add(effect.type);
+        return this.#disarm();
       case "expireWatchdog":
         log.fatal(
           { why: effect.why },
@@ -225,9 +227,30 @@ export class Lrm {
         this.#options.onMode(effect.mode, this.#state.epoch);
         return false;
       case "exit":
-        this.#exited = true;
+        this.#exitedAt ??= this.#options.clock.elapsedMs();
         return false;
     }
+  }
+
+  async #payOwed(around: LrmSurroundings, signal: AbortSignal): Promise<void> {
+    if (this.#owed.has("disarmWatchdog")) await this.#disarm();
+    if (this.#owed.has("releaseLease")) await this.#release(around, signal);
+  }
+
+  async #disarm(): Promise<boolean> {
+    return this.#attempt("disarm the watchdog", async () => {
+      await this.#options.keeper.disarm();
+      this.#owed.delete("disarmWatchdog");
+      return true;
+    });
+  }
+
+  async #release(around: LrmSurroundings, signal: AbortSignal): Promise<boolean> {
+    return this.#attempt("release the node's Lease", async () => {
+      await this.#options.lease.release(this.#beat(around), signal);
+      this.#owed.delete("releaseLease");
+      return true;
+    });
   }
 
   async #attempt(what: string, effort: () => Promise<boolean>): Promise<boolean> {

@@ -1,10 +1,10 @@
-import type { Clock } from "../clock.ts";
-import { GUESTS, type Guest, type GuestState, type GuestStatus } from "../crds/index.ts";
-import { classify } from "../errors.ts";
-import { type KubeClient, rfc3339 } from "../kube/index.ts";
-import type { Logger } from "../log.ts";
-import type { Guests } from "./guests/index.ts";
-import { guestDefinition } from "./owner/index.ts";
+import type { Clock } from "../../clock.ts";
+import { GUESTS, type Guest, type GuestState, type GuestStatus } from "../../crds/index.ts";
+import { classify } from "../../errors.ts";
+import { type KubeClient, rfc3339 } from "../../kube/index.ts";
+import type { Logger } from "../../log.ts";
+import type { Guests } from "../guests/index.ts";
+import { guestDefinition } from "../owner/index.ts";
 
 export interface GuestWatchOptions {
   readonly node: string;
