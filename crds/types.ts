@@ -1165,7 +1165,8 @@ export interface Precheck {
  */
 export interface FenceStatus {
   /**
-   * While it is being fenced, why it is not proven off yet, one sentence each; after that, what proved it.
+   * While it is no member, why it is not proven off yet, one sentence each; after the fence, what proved it. Absent
+   * while it is a member.
    */
   proofReasons?: string[];
   /**

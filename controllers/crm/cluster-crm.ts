@@ -1,5 +1,4 @@
 import type { Clock } from "../../clock.ts";
-import { CLUSTER_NODES } from "../../crds/index.ts";
 import { classify } from "../../errors.ts";
 import { type EventRecorder, type KubeClient, rfc3339 } from "../../kube/index.ts";
 import type { Logger } from "../../log.ts";
@@ -13,12 +12,13 @@ import {
   type Milliseconds,
   type ServiceRecord,
 } from "../ha/index.ts";
-import { applyCrmEffects } from "./apply.ts";
+import { applyCrmEffects, type FenceProof } from "./apply.ts";
 import { disarmOf, writeClusterStatus } from "./cluster-status.ts";
 import { complaints, writeComplaint } from "./complaints.ts";
 import { MigrationRequests } from "./migrations.ts";
-import { type ClusterObjects, FIELD_MANAGER } from "./objects.ts";
+import type { ClusterObjects } from "./objects.ts";
 import { LeaseObserver } from "./observer.ts";
+import { ProofDisplay } from "./proof-display.ts";
 import { type FailoverNotes, nodeStateOf, serviceRecordOf } from "./records.ts";
 import { crmView } from "./view.ts";
 
@@ -42,7 +42,6 @@ export interface Leadership {
 
 const ROUND_MS = 1_000;
 const STEPS_A_ROUND = 8;
-const PROOF_SHOWN_MS = 2_000;
 
 /**
  * The HA part of one cluster in one replica of the controllers. `look` runs in every replica and only watches; `round` runs in
@@ -52,13 +51,15 @@ export class ClusterCrm {
   readonly #options: ClusterCrmOptions;
   readonly #observer = new LeaseObserver();
   readonly #migrations = new MigrationRequests();
+  readonly #proofs: ProofDisplay;
+  readonly #fences = new Map<string, FenceProof>();
   #state: CrmState | undefined;
   #incarnation = "";
   #lastRound: Milliseconds = Number.NEGATIVE_INFINITY;
-  #proofShownAt: Milliseconds = Number.NEGATIVE_INFINITY;
 
   constructor(options: ClusterCrmOptions) {
     this.#options = options;
+    this.#proofs = new ProofDisplay(options);
   }
 
   /** Takes in the Leases as they are now. To be called at every change of one, and at least twice a second. */
@@ -127,6 +128,7 @@ export class ClusterCrm {
       mayAct: leadership.mayAct,
       signal: leadership.signal,
       failoverNotes: (service, record) => this.#notes(objects, service, record, now),
+      fences: this.#fences,
       setDisarm: async (disarm) =>
         writeClusterStatus(client, objects.cluster, leadership.identity, disarm, wall, leadership.signal),
     });
@@ -142,11 +144,8 @@ export class ClusterCrm {
         leadership.signal,
       );
       for (const complaint of complaints(objects)) await writeComplaint(client, complaint, wall, leadership.signal);
-      // What is only shown must never hold up a decision.
-      await this.#showProof(objects, view.nodes, now, leadership.signal).catch((error: unknown) => {
-        log.warn({ reason: classify(error).reason }, `the proof of a fence is not shown: ${classify(error).message}`);
-      });
     }
+    this.#proofs.show(objects.nodes, result.state, view, leadership.signal);
     await this.#migrations.settle(client, objects, result.state, result.events, wall, leadership.signal);
     return leasesChanged;
   }
@@ -193,38 +192,6 @@ export class ClusterCrm {
         ? {}
         : { ageOfDataSeconds: Math.max(0, Math.round((cut - synced) / 1000)) }),
     };
-  }
-
-  /** Why a node is not fenced yet, where a person looks for it: ClusterNode.status.fence. */
-  async #showProof(
-    objects: ClusterObjects,
-    views: ReturnType<typeof crmView>["nodes"],
-    now: Milliseconds,
-    signal: AbortSignal,
-  ): Promise<void> {
-    if (now - this.#proofShownAt < PROOF_SHOWN_MS) return;
-    for (const node of objects.nodes) {
-      const { name, namespace, uid } = node.metadata;
-      const state = this.#state?.nodes[name]?.state;
-      if (state !== "Fence" || views[name] === undefined) continue;
-      this.#proofShownAt = now;
-      const { lastFence } = node.status?.fence ?? {};
-      await this.#options.client.applyStatus(
-        CLUSTER_NODES,
-        {
-          metadata: { name, ...(namespace === undefined ? {} : { namespace }), ...(uid === undefined ? {} : { uid }) },
-          status: {
-            state,
-            ...(node.status?.stateSince === undefined ? {} : { stateSince: node.status.stateSince }),
-            fence: {
-              proofReasons: views[name].fence.reasons.map((reason) => reason.slice(0, 500)),
-              ...(lastFence === undefined ? {} : { lastFence }),
-            },
-          },
-        },
-        { fieldManager: FIELD_MANAGER, force: true, signal },
-      );
-    }
   }
 
   #tell(event: HaEvent, objects: ClusterObjects): void {

@@ -1,5 +1,12 @@
-import type { ClusterNode, Failover, HAResource, HAResourceStatus } from "../../crds/index.ts";
-import type { Milliseconds, NodeState, ServiceRecord, ServiceState } from "../ha/index.ts";
+import type {
+  ClusterNode,
+  ClusterNodeStatus,
+  Failover,
+  FenceRecord,
+  HAResource,
+  HAResourceStatus,
+} from "../../crds/index.ts";
+import type { Milliseconds, NodeRecord, NodeState, ServiceRecord, ServiceState } from "../ha/index.ts";
 
 const SERVICE_STATES: ReadonlySet<string> = new Set<ServiceState>([
   "RequestStart",
@@ -45,6 +52,26 @@ export function serviceRecordOf(resource: HAResource, now: Milliseconds): Servic
 /** What ClusterNode.status says of a node, for a CRM that begins; undefined for a node that was never seen. */
 export function nodeStateOf(node: ClusterNode): NodeState | undefined {
   return node.status?.state;
+}
+
+/**
+ * The part of ClusterNode.status that the CRM owns, whole. `fence` is left out while there is nothing in it: where an earlier apply
+ * had something in it, the API server makes null of an empty map, and refuses the write for that.
+ * @param fence the fence of this leadership; the one on record goes on without it.
+ */
+export function nodeStatus(
+  node: ClusterNode,
+  record: NodeRecord,
+  wall: string,
+  fence: FenceRecord | undefined,
+): ClusterNodeStatus {
+  const { state, stateSince } = node.status ?? {};
+  const lastFence = fence ?? node.status?.fence?.lastFence;
+  return {
+    state: record.state,
+    stateSince: state === record.state && stateSince !== undefined ? stateSince : wall,
+    ...(lastFence === undefined ? {} : { fence: { lastFence } }),
+  };
 }
 
 /** What the shell knows of a failover beside the record: wall times and data age, for people. */
