@@ -31,7 +31,7 @@ import { Identity } from "./identity/index.ts";
 import { JobRunner, targetOf } from "./jobs/index.ts";
 import { installKeeper, KeeperClient, type KeeperRelease, type KeeperStatus, SOCKET_PATH } from "./keeper/index.ts";
 import { knownResults, Lrm, NodeLease, servicesHere, WorkTable } from "./lrm/index.ts";
-import { followConfig, readAuthkey, readPublished } from "./membership/index.ts";
+import { followConfig, membershipReport, readAuthkey, readPublished } from "./membership/index.ts";
 import { GuestOwner, guestDefinition } from "./owner/index.ts";
 import type { QuiesceLevel } from "./replication/index.ts";
 import { hostAddresses, hostCapacity, type NodeFacts, nodeStatus } from "./report/index.ts";
@@ -308,15 +308,7 @@ export class NodeAgent {
     const cluster = this.#cluster();
     const report = this.#quorum.last;
     const quorum = report?.quorum;
-    const membership =
-      quorum?.state === "Running"
-        ? {
-            ringId: quorum.ringId,
-            quorate: quorum.quorate,
-            members: quorum.members.map((member) => member.nodeId),
-            nodeId: quorum.nodeId,
-          }
-        : { ringId: "", quorate: false, members: [], nodeId: this.#self()?.spec.nodeId ?? 0 };
+    const membership = membershipReport(quorum, this.#self()?.spec.nodeId ?? 0);
     const guests = new Map(this.#caches.guests.list(namespace).map((guest) => [guest.metadata.name, guest]));
     const keeper = this.#keeperStatus;
     const armed = cluster?.status?.conditions?.find((each) => each.type === "Armed");

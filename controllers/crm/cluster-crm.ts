@@ -221,16 +221,17 @@ export class ClusterCrm {
 }
 
 /**
- * The timings in force. While settings change, the slowest counts: a host may still have the longer watchdog or token.
+ * The timings in force. While settings change, the slowest counts: a host may still have the longer watchdog or token, or the QDevice.
  */
 function timingsOf(objects: ClusterObjects): ReturnType<typeof deriveTimings> {
   const { cluster, nodes } = objects;
   const armed = nodes.map((node) => node.status?.watchdog?.timeoutSeconds ?? 0);
+  const runsDevice = nodes.some((node) => node.status?.corosync?.qdeviceFlags !== undefined);
   return deriveTimings({
     nodes: Math.max(1, nodes.length),
     watchdogSeconds: Math.max(cluster.spec.ha.watchdogSeconds, ...armed),
     tokenMilliseconds: Math.max(cluster.spec.tokenMilliseconds, cluster.status?.config?.tokenMilliseconds ?? 0),
-    ...(cluster.spec.qdevice === undefined ? {} : { qdevice: {} }),
+    ...(cluster.spec.qdevice === undefined && !runsDevice ? {} : { qdevice: {} }),
   });
 }
 
@@ -238,5 +239,10 @@ function observerInput(objects: ClusterObjects, wallMs: number) {
   const { quorumOverride } = objects.cluster.spec;
   const shown = objects.cluster.status?.conditions?.find((each) => each.type === "QuorumOverridden")?.status === "True";
   const active = quorumOverride !== undefined && Date.parse(quorumOverride.expiresAt) > wallMs;
-  return { nodes: objects.nodes, leases: objects.leases, quorumOverride: active || shown };
+  return {
+    nodes: objects.nodes,
+    leases: objects.leases,
+    quorumOverride: active || shown,
+    qdeviceVotes: objects.cluster.status?.qdevice?.votes ?? 0,
+  };
 }

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { Lease, WatchCache } from "../../kube/index.ts";
 import { ManualClock } from "../../kube/testing.ts";
-import { AGENT_LOST_MS, LeaseAges, leaseContent, nodeOfLease } from "./agents.ts";
+import { AGENT_LOST_MS, LeaseAges, leaseContent } from "./agents.ts";
 
 const report = JSON.stringify({ ringId: "1.4", quorate: true, members: [1], nodeId: 1 });
 const lease = (holderIdentity: string): Lease => ({
@@ -101,9 +101,4 @@ test("a renewal that says the same is no news, another report or holder is", () 
   );
   assert.notEqual(leaseContent(before), leaseContent(lease("quorate-crm")));
   assert.notEqual(leaseContent(before), leaseContent({ ...before, metadata: { ...before.metadata, annotations: {} } }));
-});
-
-test("the node of a lease", () => {
-  assert.equal(nodeOfLease("quorate-agent-n1"), "n1");
-  assert.equal(nodeOfLease("quorate-controllers"), undefined);
 });

@@ -1,26 +1,26 @@
 /** What the Leases of the agents say, on this controller's own clock. */
 import type { Clock } from "../../clock.ts";
+import {
+  CRM_HOLDER,
+  MEMBERSHIP_ANNOTATION,
+  type NodeMembership,
+  nodeLeaseName,
+  parseNodeMembership,
+} from "../../crds/index.ts";
 import { type Lease, leaseHolder, type WatchCache } from "../../kube/index.ts";
 import type { AgentSight } from "./node-status.ts";
-import { MEMBERSHIP_ANNOTATION, type MembershipReport, parseReport } from "./reports.ts";
 
 /** An agent renews every 2 s; after this long it is lost. */
 export const AGENT_LOST_MS = 10_000;
 /** A stream of changes that is silent for longer than this may have missed renewals. */
 const STREAM_TRUSTED_MS = 8_000;
-const CRM_HOLDER = "quorate-crm";
-const LEASE_PREFIX = "quorate-agent-";
-
-export function leaseNameOf(node: string): string {
-  return `${LEASE_PREFIX}${node}`;
-}
 
 export interface AgentReport {
   readonly sight: AgentSight;
   /** The CRM holds the Lease: the node was fenced. */
   readonly fenced: boolean;
   /** Of an agent that is alive and may speak for its node. */
-  readonly membership?: MembershipReport;
+  readonly membership?: NodeMembership;
 }
 
 /**
@@ -45,7 +45,7 @@ export class LeaseAges {
 
   read(namespace: string, node: string): AgentReport {
     this.listen();
-    const key = `${namespace}/${leaseNameOf(node)}`;
+    const key = `${namespace}/${nodeLeaseName(node)}`;
     const lease = this.#cache.get(key);
     const changedAtMs = this.#cache.changedAtMs(key);
     if (lease === undefined || changedAtMs === undefined) return { sight: { state: "NeverSeen" }, fenced: false };
@@ -56,7 +56,7 @@ export class LeaseAges {
       const forSeconds = Math.floor(silentMs / 10_000) * 10;
       return { sight: { state: "Silent", forSeconds: Math.min(forSeconds, 60) }, fenced: false };
     }
-    const membership = parseReport(lease.metadata.annotations?.[MEMBERSHIP_ANNOTATION]);
+    const membership = parseNodeMembership(lease.metadata.annotations?.[MEMBERSHIP_ANNOTATION]);
     return { sight: { state: "Alive" }, fenced: false, ...(membership === undefined ? {} : { membership }) };
   }
 }
@@ -66,9 +66,4 @@ export function leaseContent(lease: Lease | undefined): string {
   return lease === undefined
     ? ""
     : JSON.stringify([leaseHolder(lease) === CRM_HOLDER, lease.metadata.annotations?.[MEMBERSHIP_ANNOTATION]]);
-}
-
-/** The node whose agent renews the Lease of this name. */
-export function nodeOfLease(name: string): string | undefined {
-  return name.startsWith(LEASE_PREFIX) ? name.slice(LEASE_PREFIX.length) : undefined;
 }

@@ -6,6 +6,8 @@ import {
   type ClusterNode,
   GUESTS,
   type Guest,
+  nodeLeaseName,
+  nodeOfLease,
   REPLICATION_JOBS,
   type ReplicationJob,
 } from "../../crds/index.ts";
@@ -25,7 +27,7 @@ import {
   WorkQueue,
 } from "../../kube/index.ts";
 import { type Logger, processLog } from "../../log.ts";
-import { LeaseAges, leaseContent, leaseNameOf, nodeOfLease } from "./agents.ts";
+import { LeaseAges, leaseContent } from "./agents.ts";
 import { CLUSTER_CONDITIONS, CLUSTER_STATUS_KEYS } from "./cluster-status.ts";
 import { ownStatusDiffers } from "./conditions.ts";
 import { HostNames, hostNamesOf, resolveHere } from "./host-names.ts";
@@ -273,7 +275,7 @@ class MembershipController implements RunningController {
   async #release(node: ClusterNode, cluster: Cluster | undefined): Promise<void> {
     const { namespace = "", name, finalizers = [], resourceVersion = "" } = node.metadata;
     if (!finalizers.includes(FINALIZER)) return;
-    await this.#client.delete(LEASES, { namespace, name: leaseNameOf(name) });
+    await this.#client.delete(LEASES, { namespace, name: nodeLeaseName(name) });
     const metadata = { resourceVersion, finalizers: finalizers.filter((one) => one !== FINALIZER) };
     await this.#client.mergePatch(CLUSTER_NODES, { namespace, name }, { metadata }, { fieldManager: FIELD_MANAGER });
     this.#log.info({ namespace, node: name }, "node removed");

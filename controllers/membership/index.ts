@@ -3,4 +3,3 @@ export { conditionsOf, type Finding, ownStatusDiffers } from "./conditions.ts";
 export { type MembershipOptions, type RunningController, startMembership } from "./controller.ts";
 export { byAge } from "./desired.ts";
 export { CONFIG_NAME, KEY_NAME } from "./publication.ts";
-export { MEMBERSHIP_ANNOTATION, type MembershipReport, parseReport } from "./reports.ts";
