@@ -1569,6 +1569,11 @@ export interface HAResourceStatus {
    */
   home?: string;
   /**
+   * Whether the proof of its node's fence by waiting holds for it: its agent has answered for it under an armed
+   * watchdog. Otherwise it stays on a lost node until that is back, or a fence device confirms that it is off.
+   */
+  guarded?: boolean;
+  /**
    * Since when it has this state.
    */
   since?: string;

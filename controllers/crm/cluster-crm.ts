@@ -15,6 +15,7 @@ import {
 import { applyCrmEffects, type FenceProof } from "./apply.ts";
 import { disarmOf, writeClusterStatus } from "./cluster-status.ts";
 import { complaints, writeComplaint } from "./complaints.ts";
+import { ignored, writeIgnored } from "./ignored.ts";
 import { MigrationRequests } from "./migrations.ts";
 import type { ClusterObjects } from "./objects.ts";
 import { LeaseObserver } from "./observer.ts";
@@ -55,6 +56,8 @@ export class ClusterCrm {
   readonly #fences = new Map<string, FenceProof>();
   #state: CrmState | undefined;
   #incarnation = "";
+  /** How often it began from the objects: each begins to count commands anew, and no uid may come twice. */
+  #beginnings = 0;
   #lastRound: Milliseconds = Number.NEGATIVE_INFINITY;
 
   constructor(options: ClusterCrmOptions) {
@@ -110,15 +113,15 @@ export class ClusterCrm {
     const sameRound = now - this.#lastRound < ROUND_MS;
     if (!sameRound) this.#lastRound = now;
     const requests = sameRound ? [] : this.#migrations.next(objects);
+    const before = this.#begin(objects, leadership.incarnation, now);
     const view = crmView({
       objects,
-      incarnation: leadership.incarnation,
+      incarnation: `${leadership.incarnation}.${this.#beginnings}`,
       quorate: this.#observer.membership(now).quorate,
       sameRound,
       sights: this.#observer.sights(input, now),
       requests,
     });
-    const before = this.#begin(objects, leadership.incarnation, now);
     const result = crmStep(before, view, now, DEFAULT_CRM_PARAMETERS);
     const leasesChanged = await applyCrmEffects(result.effects, objects, {
       client,
@@ -143,6 +146,7 @@ export class ClusterCrm {
         wall,
         leadership.signal,
       );
+      for (const resource of ignored(objects)) await writeIgnored(client, resource, wall, leadership.signal);
       for (const complaint of complaints(objects)) await writeComplaint(client, complaint, wall, leadership.signal);
     }
     this.#proofs.show(objects.nodes, result.state, view, leadership.signal);
@@ -153,6 +157,7 @@ export class ClusterCrm {
   #begin(objects: ClusterObjects, incarnation: string, now: Milliseconds): CrmState {
     if (this.#state !== undefined && this.#incarnation === incarnation) return this.#state;
     this.#incarnation = incarnation;
+    this.#beginnings += 1;
     const services = Object.fromEntries(
       objects.resources.flatMap((resource) => {
         const record = serviceRecordOf(resource, now);

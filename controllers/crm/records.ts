@@ -20,12 +20,11 @@ const SERVICE_STATES: ReadonlySet<string> = new Set<ServiceState>([
   "Migrate",
   "Relocate",
   "Error",
-  "Ignored",
 ]);
 
 /**
- * What HAResource.status says of a service, for a CRM that begins; undefined when nothing was decided of it yet. Times of
- * others are not used: `since` begins again now.
+ * What HAResource.status says of a service, for a CRM that begins; undefined when nothing was decided of it yet, or when it was
+ * ignored: then it is adopted anew, unguarded. Times of others are not used: `since` begins again now.
  */
 export function serviceRecordOf(resource: HAResource, now: Milliseconds): ServiceRecord | undefined {
   const status = resource.status;
@@ -46,6 +45,7 @@ export function serviceRecordOf(resource: HAResource, now: Milliseconds): Servic
     triedNodes: status.attempts?.triedNodes ?? [],
     relocations: status.attempts?.relocations ?? 0,
     ...(status.home === undefined ? {} : { home: status.home }),
+    ...(status.guarded === undefined ? {} : { guarded: status.guarded }),
   };
 }
 
@@ -107,6 +107,7 @@ export function serviceStatus(
     node: record.node,
     ...(record.target === undefined ? {} : { target: record.target }),
     ...(record.home === undefined ? {} : { home: record.home }),
+    ...(record.guarded === undefined ? {} : { guarded: record.guarded }),
     since: moved || before?.since === undefined ? wall : before.since,
     ...(message === "" ? {} : { message }),
     command: {

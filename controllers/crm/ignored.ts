@@ -1,0 +1,39 @@
+import { HA_RESOURCES, type HAResource } from "../../crds/index.ts";
+import type { KubeClient } from "../../kube/index.ts";
+import { type ClusterObjects, FIELD_MANAGER } from "./objects.ts";
+import { condition } from "./records.ts";
+
+/** Resources that are to be ignored, and whose status still says something else, on which their agent would act. */
+export function ignored(objects: ClusterObjects): HAResource[] {
+  return objects.resources.filter(({ spec, status }) => spec.state === "Ignored" && status?.state !== "Ignored");
+}
+
+/** Says that nothing is wanted of the guest: its agent leaves it alone, whether it runs or not. */
+export async function writeIgnored(
+  client: KubeClient,
+  resource: HAResource,
+  wall: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const { name, namespace = "", uid = "" } = resource.metadata;
+  const { node, command, lastFailover } = resource.status ?? {};
+  await client.applyStatus(
+    HA_RESOURCES,
+    {
+      metadata: { name, namespace, uid },
+      status: {
+        observedGeneration: resource.metadata.generation ?? 0,
+        state: "Ignored",
+        since: wall,
+        ...(node === undefined ? {} : { node }),
+        ...(command === undefined ? {} : { command: { uid: command.uid, action: "None" as const } }),
+        ...(lastFailover === undefined ? {} : { lastFailover }),
+        conditions: [
+          condition(resource, "Ready", true, "Ignored", "left alone, as if it were not under HA", wall),
+          condition(resource, "Error", false, "NoError", "nothing is wanted of it", wall),
+        ],
+      },
+    },
+    { fieldManager: FIELD_MANAGER, force: true, signal },
+  );
+}
