@@ -156,6 +156,7 @@ class MembershipController implements RunningController {
   #leaseChanged(key: string): void {
     const { namespace = "", name } = parseKey(key);
     if (nodeOfLease(name) === undefined) return;
+    this.#ages.changed(key);
     const lease = this.#leases.get(key);
     const content = leaseContent(lease);
     if (this.#leaseContents.get(key) === content) return;
