@@ -1,6 +1,6 @@
 import type { Clock } from "../../clock.ts";
 import { classify } from "../../errors.ts";
-import { type EventRecorder, type KubeClient, rfc3339 } from "../../kube/index.ts";
+import { type EventRecorder, histogram, type KubeClient, rfc3339 } from "../../kube/index.ts";
 import type { Logger } from "../../log.ts";
 import {
   type CrmState,
@@ -16,6 +16,7 @@ import { applyCrmEffects, type FenceProof } from "./apply.ts";
 import { disarmOf, writeClusterStatus } from "./cluster-status.ts";
 import { complaints, writeComplaint } from "./complaints.ts";
 import { ignored, writeIgnored } from "./ignored.ts";
+import { CrmMetrics } from "./metrics.ts";
 import { MigrationRequests } from "./migrations.ts";
 import type { ClusterObjects } from "./objects.ts";
 import { LeaseObserver } from "./observer.ts";
@@ -43,6 +44,12 @@ export interface Leadership {
 
 const ROUND_MS = 1_000;
 const STEPS_A_ROUND = 8;
+const roundSteps = histogram(
+  "quorate_crm_round_steps",
+  "Steps until an HA round came to rest.",
+  ["namespace"],
+  [1, 2, 3, 4, 6, 8],
+);
 
 /**
  * The HA part of one cluster in one replica of the controllers. `look` runs in every replica and only watches; `round` runs in
@@ -53,6 +60,7 @@ export class ClusterCrm {
   readonly #observer = new LeaseObserver();
   readonly #migrations = new MigrationRequests();
   readonly #proofs: ProofDisplay;
+  readonly #metrics: CrmMetrics;
   readonly #fences = new Map<string, FenceProof>();
   #state: CrmState | undefined;
   #incarnation = "";
@@ -63,6 +71,7 @@ export class ClusterCrm {
   constructor(options: ClusterCrmOptions) {
     this.#options = options;
     this.#proofs = new ProofDisplay(options);
+    this.#metrics = new CrmMetrics(options.namespace);
   }
 
   /** Takes in the Leases as they are now. To be called at every change of one, and at least twice a second. */
@@ -84,6 +93,7 @@ export class ClusterCrm {
   /** This replica leads no more: the next time, it begins from the objects. */
   forget(): void {
     this.#state = undefined;
+    this.#metrics.forget();
   }
 
   /**
@@ -92,17 +102,21 @@ export class ClusterCrm {
    */
   async round(leadership: Leadership): Promise<void> {
     const { clock, log } = this.#options;
+    let steps = 0;
     try {
       for (let step = 0; step < STEPS_A_ROUND; step += 1) {
         this.look();
         const objects = this.#options.objects();
         if (objects === undefined || leadership.signal.aborted || !leadership.mayAct()) return;
+        steps += 1;
         if (!(await this.#step(objects, leadership, clock.elapsedMs()))) return;
       }
       log.warn("the round did not come to rest; it goes on in the next");
     } catch (error) {
       this.#state = undefined;
       throw error;
+    } finally {
+      roundSteps.observe({ namespace: this.#options.namespace }, steps);
     }
   }
 
@@ -136,6 +150,7 @@ export class ClusterCrm {
         writeClusterStatus(client, objects.cluster, leadership.identity, disarm, wall, leadership.signal),
     });
     this.#state = result.state;
+    this.#metrics.step(result, view, now, (node) => this.#observer.lastMemberAt(node));
     for (const event of result.events) this.#tell(event, objects);
     if (!sameRound) {
       await writeClusterStatus(

@@ -164,7 +164,7 @@ function withStart(
   wall: string,
 ): Failover {
   if (failover.startedAt !== undefined || failover.to !== record.node || record.state !== "Started") return failover;
-  if (status?.result?.outcome !== "Ok") return failover;
+  if (status?.result?.outcome !== "Ok" || status.result.uid !== record.command.uid) return failover;
   return { ...failover, startedAt: wall };
 }
 
