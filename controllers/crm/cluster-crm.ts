@@ -22,6 +22,7 @@ import type { ClusterObjects } from "./objects.ts";
 import { LeaseObserver } from "./observer.ts";
 import { ProofDisplay } from "./proof-display.ts";
 import { type FailoverNotes, nodeStateOf, serviceRecordOf } from "./records.ts";
+import { ShownStatus } from "./shown.ts";
 import { crmView } from "./view.ts";
 
 export interface ClusterCrmOptions {
@@ -60,6 +61,7 @@ export class ClusterCrm {
   readonly #observer = new LeaseObserver();
   readonly #migrations = new MigrationRequests();
   readonly #proofs: ProofDisplay;
+  readonly #shown: ShownStatus;
   readonly #metrics: CrmMetrics;
   readonly #fences = new Map<string, FenceProof>();
   #state: CrmState | undefined;
@@ -71,6 +73,7 @@ export class ClusterCrm {
   constructor(options: ClusterCrmOptions) {
     this.#options = options;
     this.#proofs = new ProofDisplay(options);
+    this.#shown = new ShownStatus(options);
     this.#metrics = new CrmMetrics(options.namespace);
   }
 
@@ -152,21 +155,26 @@ export class ClusterCrm {
     this.#state = result.state;
     this.#metrics.step(result, view, now, (node) => this.#observer.lastMemberAt(node));
     for (const event of result.events) this.#tell(event, objects);
+    const { signal } = leadership;
     if (!sameRound) {
-      await writeClusterStatus(
-        client,
-        objects.cluster,
-        leadership.identity,
-        result.state.disarm,
-        wall,
-        leadership.signal,
+      await this.#tryTo(
+        writeClusterStatus(client, objects.cluster, leadership.identity, result.state.disarm, wall, signal),
       );
-      for (const resource of ignored(objects)) await writeIgnored(client, resource, wall, leadership.signal);
-      for (const complaint of complaints(objects)) await writeComplaint(client, complaint, wall, leadership.signal);
+      for (const resource of ignored(objects)) await this.#tryTo(writeIgnored(client, resource, wall, signal));
+      for (const complaint of complaints(objects)) await this.#tryTo(writeComplaint(client, complaint, wall, signal));
+      this.#shown.show(objects, result.droppedRules, wall, clock.wallMs(), signal);
     }
-    this.#proofs.show(objects.nodes, result.state, view, leadership.signal);
-    await this.#migrations.settle(client, objects, result.state, result.events, wall, leadership.signal);
+    this.#proofs.show(objects.nodes, result.state, view, signal);
+    await this.#tryTo(this.#migrations.settle(client, objects, result.state, result.events, wall, signal));
     return leasesChanged;
+  }
+
+  /** What is not an effect of the step: it is written anew in the next round, and the state that was decided stays. */
+  async #tryTo(write: Promise<void>): Promise<void> {
+    await write.catch((error: unknown) => {
+      const { reason, message } = classify(error);
+      this.#options.log.warn({ reason }, message);
+    });
   }
 
   #begin(objects: ClusterObjects, incarnation: string, now: Milliseconds): CrmState {

@@ -1,7 +1,7 @@
 import { HA_RESOURCES, type HAResource } from "../../crds/index.ts";
 import type { KubeClient } from "../../kube/index.ts";
+import { conditionsOf } from "../conditions.ts";
 import { type ClusterObjects, FIELD_MANAGER } from "./objects.ts";
-import { condition } from "./records.ts";
 
 /** Resources that are to be ignored, and whose status still says something else, on which their agent would act. */
 export function ignored(objects: ClusterObjects): HAResource[] {
@@ -28,10 +28,15 @@ export async function writeIgnored(
         ...(node === undefined ? {} : { node }),
         ...(command === undefined ? {} : { command: { uid: command.uid, action: "None" as const } }),
         ...(lastFailover === undefined ? {} : { lastFailover }),
-        conditions: [
-          condition(resource, "Ready", true, "Ignored", "left alone, as if it were not under HA", wall),
-          condition(resource, "Error", false, "NoError", "nothing is wanted of it", wall),
-        ],
+        conditions: conditionsOf(
+          [
+            { type: "Ready", status: "True", reason: "Ignored", message: "left alone, as if it were not under HA" },
+            { type: "Error", status: "False", reason: "NoError", message: "nothing is wanted of it" },
+          ],
+          resource.status?.conditions,
+          resource.metadata.generation,
+          wall,
+        ),
       },
     },
     { fieldManager: FIELD_MANAGER, force: true, signal },

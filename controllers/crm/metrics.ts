@@ -1,5 +1,6 @@
 import { counter, gauge, histogram } from "../../kube/index.ts";
 import type { CrmState, CrmStepResult, CrmView, HaEvent, Milliseconds } from "../ha/index.ts";
+import { camelCase } from "./reason.ts";
 
 /**
  * What the CRM decided, as metrics: all of it is read from the results of the pure step, here and nowhere else. Only the replica that
@@ -160,11 +161,3 @@ gauge(
     for (const [namespace, { rulesDropped }] of shown) g.set({ namespace }, rulesDropped);
   },
 );
-
-/** `must-stay-apart` -> `MustStayApart`, as every reason that users see. */
-function camelCase(reason: string): string {
-  return reason
-    .split("-")
-    .map((word) => word.charAt(0).toUpperCase() + word.slice(1))
-    .join("");
-}

@@ -6,6 +6,7 @@ import type {
   HAResource,
   HAResourceStatus,
 } from "../../crds/index.ts";
+import { conditionsOf } from "../conditions.ts";
 import type { Milliseconds, NodeRecord, NodeState, ServiceRecord, ServiceState } from "../ha/index.ts";
 
 const SERVICE_STATES: ReadonlySet<string> = new Set<ServiceState>([
@@ -118,26 +119,27 @@ export function serviceStatus(
     },
     attempts: { relocations: record.relocations, triedNodes: [...record.triedNodes] },
     ...(failover === undefined ? {} : { lastFailover: failover }),
-    conditions: [
-      condition(
-        resource,
-        "Ready",
-        ready,
-        record.state,
-        message === "" ? `${record.state} on ${record.node}` : message,
-        wall,
-      ),
-      condition(
-        resource,
-        "Error",
-        error,
-        error ? "Failed" : "NoError",
-        error
-          ? `"${resource.metadata.name}" is left alone after a failure: repair its cause, set spec.state to Disabled, wait for state Stopped, then set it to Started again`
-          : "nothing has failed for good",
-        wall,
-      ),
-    ],
+    conditions: conditionsOf(
+      [
+        {
+          type: "Ready",
+          status: ready ? "True" : "False",
+          reason: record.state,
+          message: message === "" ? `${record.state} on ${record.node}` : message,
+        },
+        {
+          type: "Error",
+          status: error ? "True" : "False",
+          reason: error ? "Failed" : "NoError",
+          message: error
+            ? `"${resource.metadata.name}" is left alone after a failure: repair its cause, set spec.state to Disabled, wait for state Stopped, then set it to Started again`
+            : "nothing has failed for good",
+        },
+      ],
+      before?.conditions,
+      resource.metadata.generation,
+      wall,
+    ),
   };
 }
 
@@ -184,37 +186,4 @@ function describe(resource: HAResource, record: ServiceRecord): string {
     default:
       return resource.status?.result?.outcome === "Failed" ? (resource.status.result.message ?? "") : "";
   }
-}
-
-export interface ConditionInput {
-  type: string;
-  status: "True" | "False";
-  observedGeneration: number;
-  lastTransitionTime: string;
-  reason: string;
-  message: string;
-}
-
-/** A condition that keeps its transition time while its status stays. */
-export function condition(
-  object: {
-    metadata: { generation?: number };
-    status?: { conditions?: readonly { type: string; status: string; lastTransitionTime: string }[] };
-  },
-  type: string,
-  holds: boolean,
-  reason: string,
-  message: string,
-  wall: string,
-): ConditionInput {
-  const status = holds ? "True" : "False";
-  const before = object.status?.conditions?.find((c) => c.type === type);
-  return {
-    type,
-    status,
-    observedGeneration: object.metadata.generation ?? 0,
-    lastTransitionTime: before?.status === status ? before.lastTransitionTime : wall,
-    reason,
-    message,
-  };
 }

@@ -27,9 +27,9 @@ import {
   WorkQueue,
 } from "../../kube/index.ts";
 import { type Logger, processLog } from "../../log.ts";
+import { ownStatusDiffers } from "../conditions.ts";
 import { LeaseAges, leaseContent } from "./agents.ts";
 import { CLUSTER_CONDITIONS, CLUSTER_STATUS_KEYS } from "./cluster-status.ts";
-import { ownStatusDiffers } from "./conditions.ts";
 import { HostNames, hostNamesOf, resolveHere } from "./host-names.ts";
 import { NODE_CONDITIONS, NODE_STATUS_KEYS } from "./node-status.ts";
 import { type Plan, planMembership, type View } from "./plan.ts";
