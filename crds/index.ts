@@ -6,7 +6,15 @@ import type { ResourceType } from "./resource.ts";
 import type { Cluster, ClusterNode, Guest, HAGroup, HAResource, HARule, Migration, ReplicationJob } from "./types.ts";
 
 export { type CrdManifest, crdManifests, type PrinterColumn, type Schema } from "./manifests.ts";
-export { CRM_HOLDER, MEMBERSHIP_ANNOTATION, MODE_ANNOTATION, nodeLeaseName } from "./node-lease.ts";
+export {
+  CRM_HOLDER,
+  MEMBERSHIP_ANNOTATION,
+  MODE_ANNOTATION,
+  type NodeMembership,
+  nodeLeaseName,
+  nodeOfLease,
+  parseNodeMembership,
+} from "./node-lease.ts";
 export { bytesOf } from "./quantity.ts";
 export type { Applied, KubeObject, ObjectMeta, ResourceType, Written } from "./resource.ts";
 export type * from "./types.ts";

@@ -1165,7 +1165,8 @@ export interface Precheck {
  */
 export interface FenceStatus {
   /**
-   * While it is being fenced, why it is not proven off yet, one sentence each; after that, what proved it.
+   * While it is no member, why it is not proven off yet, one sentence each; after the fence, what proved it. Absent
+   * while it is a member.
    */
   proofReasons?: string[];
   /**
@@ -1567,6 +1568,11 @@ export interface HAResourceStatus {
    * The node it left because of maintenance and goes back to when that ends.
    */
   home?: string;
+  /**
+   * Whether the proof of its node's fence by waiting holds for it: its agent has answered for it under an armed
+   * watchdog. Otherwise it stays on a lost node until that is back, or a fence device confirms that it is off.
+   */
+  guarded?: boolean;
   /**
    * Since when it has this state.
    */

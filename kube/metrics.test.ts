@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { globSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { describe, it } from "node:test";
 import { counter, type HealthCheck, serveHealth } from "./metrics.ts";
 
@@ -33,4 +35,16 @@ describe("the health server", () => {
       await server.close();
     }
   });
+});
+
+it("every metric has its line in the documentation, and none is there that does not exist", () => {
+  const repository = join(import.meta.dirname, "..");
+  const registered = globSync("{agent,controllers,kube}/**/*.ts", { cwd: repository })
+    .filter((file) => !file.endsWith(".test.ts"))
+    .flatMap((file) => [
+      ...readFileSync(join(repository, file), "utf8").matchAll(/\b(?:counter|gauge|histogram)\(\s*"(quorate_\w+)"/g),
+    ])
+    .map(([, name]) => name);
+  const documented = readFileSync(join(repository, "docs/metrics.md"), "utf8").matchAll(/^\| `(quorate_\w+)`/gm);
+  assert.deepEqual([...documented].map(([, name]) => name).sort(), registered.sort());
 });

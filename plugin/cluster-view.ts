@@ -14,6 +14,7 @@ import {
   type HARule,
   MIGRATIONS,
   type Migration,
+  nodeLeaseName,
   REPLICATION_JOBS,
   type ReplicationJob,
 } from "../crds/index.ts";
@@ -125,7 +126,7 @@ function byName<T extends { metadata: { name: string } }>(items: readonly T[]): 
 
 /** The Lease that is a node's lock and heartbeat. */
 export function leaseOfNode(view: ClusterView, node: string): Lease | undefined {
-  return view.leases?.find(({ metadata }) => metadata.name === `quorate-agent-${node}`);
+  return view.leases?.find(({ metadata }) => metadata.name === nodeLeaseName(node));
 }
 
 export function conditionOf(object: { status?: { conditions?: Condition[] } }, type: string): Condition | undefined {

@@ -49,7 +49,7 @@ describe("corosync-quorumtool -s", () => {
         } catch {
           continue;
         }
-        // The device's line is the last and may be cut off: its vote is shown only.
+        // The device's line is the last and may be cut off: then its vote counts for nothing.
         assert.deepEqual(
           { ...answer, qdeviceVotes: 0 },
           { ...expected, qdeviceVotes: 0 },

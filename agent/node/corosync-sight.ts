@@ -2,6 +2,7 @@ import type { Clock } from "../../clock.ts";
 import type { Logger } from "../../log.ts";
 import { type CorosyncStatus, type Quorum, QuorumWatch, readStatus } from "../corosync/index.ts";
 import type { Host } from "../host/index.ts";
+import { membershipReport } from "../membership/index.ts";
 
 const STATUS_MS = 5_000;
 const QUORUM_FRESH_MS = 3_000;
@@ -45,17 +46,7 @@ export class CorosyncSight {
 
   /** The membership report for the Lease. @param ownId of a host whose corosync says nothing */
   membership(ownId: number): string {
-    const { quorum } = this;
-    return JSON.stringify(
-      quorum?.state === "Running"
-        ? {
-            ringId: quorum.ringId,
-            quorate: quorum.quorate,
-            members: quorum.members.map((member) => member.nodeId),
-            nodeId: quorum.nodeId,
-          }
-        : { ringId: "", quorate: false, members: [], nodeId: ownId },
-    );
+    return JSON.stringify(membershipReport(this.quorum, ownId));
   }
 
   /** As last refreshed. */

@@ -1,11 +1,11 @@
 import type { Clock } from "../../clock.ts";
-import { CLUSTER_NODES, CRM_HOLDER, GUESTS, HA_RESOURCES, nodeLeaseName } from "../../crds/index.ts";
+import { CLUSTER_NODES, CRM_HOLDER, type FenceRecord, GUESTS, HA_RESOURCES, nodeLeaseName } from "../../crds/index.ts";
 import { QuorateError } from "../../errors.ts";
 import { type KubeClient, leaseHolder, releaseLease, rfc3339, takeLease } from "../../kube/index.ts";
 import type { Logger } from "../../log.ts";
-import type { CrmEffect, DisarmRecord, ServiceRecord } from "../ha/index.ts";
+import type { CrmEffect, DisarmRecord, NodeRecord, ServiceRecord } from "../ha/index.ts";
 import { type ClusterObjects, FIELD_MANAGER } from "./objects.ts";
-import { type FailoverNotes, serviceStatus } from "./records.ts";
+import { type FailoverNotes, nodeStatus, serviceStatus } from "./records.ts";
 
 export interface ApplyContext {
   readonly client: KubeClient;
@@ -16,8 +16,16 @@ export interface ApplyContext {
   readonly mayAct: () => boolean;
   /** Wall-clock notes of a failover for HAResource.status, by service. */
   readonly failoverNotes: (service: string, record: ServiceRecord) => FailoverNotes | undefined;
+  /** What proved the fences of this leadership, by node: kept from the taking of a Lease to the record of the fence. */
+  readonly fences: Map<string, FenceProof>;
   readonly setDisarm: (disarm: DisarmRecord | undefined) => Promise<void>;
   readonly signal: AbortSignal;
+}
+
+export interface FenceProof {
+  readonly reason: string;
+  /** As FenceRecord.by says. */
+  readonly by: string;
 }
 
 /**
@@ -56,32 +64,10 @@ async function applyOne(effect: CrmEffect, objects: ClusterObjects, context: App
     case "setNode": {
       const node = objects.nodes.find((n) => n.metadata.name === effect.node);
       if (node === undefined) return false;
-      const { state } = effect.record;
-      const fenced = effect.record.fencedAt !== undefined;
-      const before = node.status?.fence?.lastFence;
+      const status = nodeStatus(node, effect.record, wall, fenceRecord(effect.node, effect.record, context));
       await client.applyStatus(
         CLUSTER_NODES,
-        {
-          metadata: identity(node.metadata, namespace),
-          status: {
-            state,
-            stateSince:
-              node.status?.state === state && node.status.stateSince !== undefined ? node.status.stateSince : wall,
-            fence: {
-              ...(fenced
-                ? {
-                    lastFence: {
-                      at: wall,
-                      reason: "the majority reported it gone for longer than its watchdog needs",
-                      by: "quorate-ha",
-                    },
-                  }
-                : before === undefined
-                  ? {}
-                  : { lastFence: before }),
-            },
-          },
-        },
+        { metadata: identity(node.metadata, namespace), status },
         { fieldManager: FIELD_MANAGER, force: true, signal: context.signal },
       );
       return false;
@@ -103,6 +89,10 @@ async function applyOne(effect: CrmEffect, objects: ClusterObjects, context: App
         { holder: CRM_HOLDER, durationSeconds: 3600 },
         { clock: context.clock, signal: context.signal },
       );
+      context.fences.set(effect.node, {
+        reason: effect.why.join("; ").slice(0, 512),
+        by: leaseHolder(lease) === "" ? "Released" : "Watchdog",
+      });
       context.log.warn({ node: effect.node, why: effect.why }, "lease taken: the node is fenced");
       return true;
     }
@@ -153,6 +143,13 @@ async function applyOne(effect: CrmEffect, objects: ClusterObjects, context: App
       );
       return false;
   }
+}
+
+/** Its time is that of the fence, however much later the node's state is written again. */
+function fenceRecord(node: string, record: NodeRecord, { clock, fences }: ApplyContext): FenceRecord | undefined {
+  if (record.fencedAt === undefined) return undefined;
+  const proof = fences.get(node) ?? { reason: "an earlier leader had taken its lease", by: "Watchdog" };
+  return { at: rfc3339(clock.wallMs() - (clock.elapsedMs() - record.fencedAt)), ...proof };
 }
 
 function leaseOf(node: string, objects: ClusterObjects) {

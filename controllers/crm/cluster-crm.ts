@@ -1,7 +1,6 @@
 import type { Clock } from "../../clock.ts";
-import { CLUSTER_NODES } from "../../crds/index.ts";
 import { classify } from "../../errors.ts";
-import { type EventRecorder, type KubeClient, rfc3339 } from "../../kube/index.ts";
+import { type EventRecorder, histogram, type KubeClient, rfc3339 } from "../../kube/index.ts";
 import type { Logger } from "../../log.ts";
 import {
   type CrmState,
@@ -13,13 +12,17 @@ import {
   type Milliseconds,
   type ServiceRecord,
 } from "../ha/index.ts";
-import { applyCrmEffects } from "./apply.ts";
+import { applyCrmEffects, type FenceProof } from "./apply.ts";
 import { disarmOf, writeClusterStatus } from "./cluster-status.ts";
 import { complaints, writeComplaint } from "./complaints.ts";
+import { ignored, writeIgnored } from "./ignored.ts";
+import { CrmMetrics } from "./metrics.ts";
 import { MigrationRequests } from "./migrations.ts";
-import { type ClusterObjects, FIELD_MANAGER } from "./objects.ts";
+import type { ClusterObjects } from "./objects.ts";
 import { LeaseObserver } from "./observer.ts";
+import { ProofDisplay } from "./proof-display.ts";
 import { type FailoverNotes, nodeStateOf, serviceRecordOf } from "./records.ts";
+import { ShownStatus } from "./shown.ts";
 import { crmView } from "./view.ts";
 
 export interface ClusterCrmOptions {
@@ -42,7 +45,12 @@ export interface Leadership {
 
 const ROUND_MS = 1_000;
 const STEPS_A_ROUND = 8;
-const PROOF_SHOWN_MS = 2_000;
+const roundSteps = histogram(
+  "quorate_crm_round_steps",
+  "Steps until an HA round came to rest.",
+  ["namespace"],
+  [1, 2, 3, 4, 6, 8],
+);
 
 /**
  * The HA part of one cluster in one replica of the controllers. `look` runs in every replica and only watches; `round` runs in
@@ -52,13 +60,21 @@ export class ClusterCrm {
   readonly #options: ClusterCrmOptions;
   readonly #observer = new LeaseObserver();
   readonly #migrations = new MigrationRequests();
+  readonly #proofs: ProofDisplay;
+  readonly #shown: ShownStatus;
+  readonly #metrics: CrmMetrics;
+  readonly #fences = new Map<string, FenceProof>();
   #state: CrmState | undefined;
   #incarnation = "";
+  /** How often it began from the objects: each begins to count commands anew, and no uid may come twice. */
+  #beginnings = 0;
   #lastRound: Milliseconds = Number.NEGATIVE_INFINITY;
-  #proofShownAt: Milliseconds = Number.NEGATIVE_INFINITY;
 
   constructor(options: ClusterCrmOptions) {
     this.#options = options;
+    this.#proofs = new ProofDisplay(options);
+    this.#shown = new ShownStatus(options);
+    this.#metrics = new CrmMetrics(options.namespace);
   }
 
   /** Takes in the Leases as they are now. To be called at every change of one, and at least twice a second. */
@@ -80,6 +96,7 @@ export class ClusterCrm {
   /** This replica leads no more: the next time, it begins from the objects. */
   forget(): void {
     this.#state = undefined;
+    this.#metrics.forget();
   }
 
   /**
@@ -88,17 +105,21 @@ export class ClusterCrm {
    */
   async round(leadership: Leadership): Promise<void> {
     const { clock, log } = this.#options;
+    let steps = 0;
     try {
       for (let step = 0; step < STEPS_A_ROUND; step += 1) {
         this.look();
         const objects = this.#options.objects();
         if (objects === undefined || leadership.signal.aborted || !leadership.mayAct()) return;
+        steps += 1;
         if (!(await this.#step(objects, leadership, clock.elapsedMs()))) return;
       }
       log.warn("the round did not come to rest; it goes on in the next");
     } catch (error) {
       this.#state = undefined;
       throw error;
+    } finally {
+      roundSteps.observe({ namespace: this.#options.namespace }, steps);
     }
   }
 
@@ -109,15 +130,15 @@ export class ClusterCrm {
     const sameRound = now - this.#lastRound < ROUND_MS;
     if (!sameRound) this.#lastRound = now;
     const requests = sameRound ? [] : this.#migrations.next(objects);
+    const before = this.#begin(objects, leadership.incarnation, now);
     const view = crmView({
       objects,
-      incarnation: leadership.incarnation,
+      incarnation: `${leadership.incarnation}.${this.#beginnings}`,
       quorate: this.#observer.membership(now).quorate,
       sameRound,
       sights: this.#observer.sights(input, now),
       requests,
     });
-    const before = this.#begin(objects, leadership.incarnation, now);
     const result = crmStep(before, view, now, DEFAULT_CRM_PARAMETERS);
     const leasesChanged = await applyCrmEffects(result.effects, objects, {
       client,
@@ -127,33 +148,39 @@ export class ClusterCrm {
       mayAct: leadership.mayAct,
       signal: leadership.signal,
       failoverNotes: (service, record) => this.#notes(objects, service, record, now),
+      fences: this.#fences,
       setDisarm: async (disarm) =>
         writeClusterStatus(client, objects.cluster, leadership.identity, disarm, wall, leadership.signal),
     });
     this.#state = result.state;
+    this.#metrics.step(result, view, now, (node) => this.#observer.lastMemberAt(node));
     for (const event of result.events) this.#tell(event, objects);
+    const { signal } = leadership;
     if (!sameRound) {
-      await writeClusterStatus(
-        client,
-        objects.cluster,
-        leadership.identity,
-        result.state.disarm,
-        wall,
-        leadership.signal,
+      await this.#tryTo(
+        writeClusterStatus(client, objects.cluster, leadership.identity, result.state.disarm, wall, signal),
       );
-      for (const complaint of complaints(objects)) await writeComplaint(client, complaint, wall, leadership.signal);
-      // What is only shown must never hold up a decision.
-      await this.#showProof(objects, view.nodes, now, leadership.signal).catch((error: unknown) => {
-        log.warn({ reason: classify(error).reason }, `the proof of a fence is not shown: ${classify(error).message}`);
-      });
+      for (const resource of ignored(objects)) await this.#tryTo(writeIgnored(client, resource, wall, signal));
+      for (const complaint of complaints(objects)) await this.#tryTo(writeComplaint(client, complaint, wall, signal));
+      this.#shown.show(objects, result.droppedRules, wall, clock.wallMs(), signal);
     }
-    await this.#migrations.settle(client, objects, result.state, result.events, wall, leadership.signal);
+    this.#proofs.show(objects.nodes, result.state, view, signal);
+    await this.#tryTo(this.#migrations.settle(client, objects, result.state, result.events, wall, signal));
     return leasesChanged;
+  }
+
+  /** What is not an effect of the step: it is written anew in the next round, and the state that was decided stays. */
+  async #tryTo(write: Promise<void>): Promise<void> {
+    await write.catch((error: unknown) => {
+      const { reason, message } = classify(error);
+      this.#options.log.warn({ reason }, message);
+    });
   }
 
   #begin(objects: ClusterObjects, incarnation: string, now: Milliseconds): CrmState {
     if (this.#state !== undefined && this.#incarnation === incarnation) return this.#state;
     this.#incarnation = incarnation;
+    this.#beginnings += 1;
     const services = Object.fromEntries(
       objects.resources.flatMap((resource) => {
         const record = serviceRecordOf(resource, now);
@@ -195,38 +222,6 @@ export class ClusterCrm {
     };
   }
 
-  /** Why a node is not fenced yet, where a person looks for it: ClusterNode.status.fence. */
-  async #showProof(
-    objects: ClusterObjects,
-    views: ReturnType<typeof crmView>["nodes"],
-    now: Milliseconds,
-    signal: AbortSignal,
-  ): Promise<void> {
-    if (now - this.#proofShownAt < PROOF_SHOWN_MS) return;
-    for (const node of objects.nodes) {
-      const { name, namespace, uid } = node.metadata;
-      const state = this.#state?.nodes[name]?.state;
-      if (state !== "Fence" || views[name] === undefined) continue;
-      this.#proofShownAt = now;
-      const { lastFence } = node.status?.fence ?? {};
-      await this.#options.client.applyStatus(
-        CLUSTER_NODES,
-        {
-          metadata: { name, ...(namespace === undefined ? {} : { namespace }), ...(uid === undefined ? {} : { uid }) },
-          status: {
-            state,
-            ...(node.status?.stateSince === undefined ? {} : { stateSince: node.status.stateSince }),
-            fence: {
-              proofReasons: views[name].fence.reasons.map((reason) => reason.slice(0, 500)),
-              ...(lastFence === undefined ? {} : { lastFence }),
-            },
-          },
-        },
-        { fieldManager: FIELD_MANAGER, force: true, signal },
-      );
-    }
-  }
-
   #tell(event: HaEvent, objects: ClusterObjects): void {
     const { events, log } = this.#options;
     log.info({ kind: event.kind, subject: event.subject, ...event.data }, event.message);
@@ -254,16 +249,17 @@ export class ClusterCrm {
 }
 
 /**
- * The timings in force. While settings change, the slowest counts: a host may still have the longer watchdog or token.
+ * The timings in force. While settings change, the slowest counts: a host may still have the longer watchdog or token, or the QDevice.
  */
 function timingsOf(objects: ClusterObjects): ReturnType<typeof deriveTimings> {
   const { cluster, nodes } = objects;
   const armed = nodes.map((node) => node.status?.watchdog?.timeoutSeconds ?? 0);
+  const runsDevice = nodes.some((node) => node.status?.corosync?.qdeviceFlags !== undefined);
   return deriveTimings({
     nodes: Math.max(1, nodes.length),
     watchdogSeconds: Math.max(cluster.spec.ha.watchdogSeconds, ...armed),
     tokenMilliseconds: Math.max(cluster.spec.tokenMilliseconds, cluster.status?.config?.tokenMilliseconds ?? 0),
-    ...(cluster.spec.qdevice === undefined ? {} : { qdevice: {} }),
+    ...(cluster.spec.qdevice === undefined && !runsDevice ? {} : { qdevice: {} }),
   });
 }
 
@@ -271,5 +267,10 @@ function observerInput(objects: ClusterObjects, wallMs: number) {
   const { quorumOverride } = objects.cluster.spec;
   const shown = objects.cluster.status?.conditions?.find((each) => each.type === "QuorumOverridden")?.status === "True";
   const active = quorumOverride !== undefined && Date.parse(quorumOverride.expiresAt) > wallMs;
-  return { nodes: objects.nodes, leases: objects.leases, quorumOverride: active || shown };
+  return {
+    nodes: objects.nodes,
+    leases: objects.leases,
+    quorumOverride: active || shown,
+    qdeviceVotes: objects.cluster.status?.qdevice?.votes ?? 0,
+  };
 }

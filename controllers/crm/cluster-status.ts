@@ -1,8 +1,8 @@
 import { CLUSTERS, type Cluster } from "../../crds/index.ts";
 import type { KubeClient } from "../../kube/index.ts";
+import { conditionsOf } from "../conditions.ts";
 import type { DisarmMode, DisarmRecord } from "../ha/index.ts";
 import { FIELD_MANAGER } from "./objects.ts";
-import { condition } from "./records.ts";
 
 /**
  * The disarm record as the Armed condition keeps it over a restart. Agents let go only on the reasons that say that the CRM
@@ -44,7 +44,15 @@ export async function writeClusterStatus(
         ...(cluster.metadata.namespace === undefined ? {} : { namespace: cluster.metadata.namespace }),
         ...(cluster.metadata.uid === undefined ? {} : { uid: cluster.metadata.uid }),
       },
-      status: { leader, conditions: [condition(cluster, "Armed", disarm === undefined, reason, message, wall)] },
+      status: {
+        leader,
+        conditions: conditionsOf(
+          [{ type: "Armed", status: disarm === undefined ? "True" : "False", reason, message }],
+          cluster.status?.conditions,
+          cluster.metadata.generation,
+          wall,
+        ),
+      },
     },
     { fieldManager: FIELD_MANAGER, force: true, signal },
   );

@@ -1,7 +1,7 @@
 import { HA_RESOURCES, type HAResource } from "../../crds/index.ts";
 import type { KubeClient } from "../../kube/index.ts";
+import { conditionsOf } from "../conditions.ts";
 import { type ClusterObjects, FIELD_MANAGER } from "./objects.ts";
-import { condition } from "./records.ts";
 
 export interface Complaint {
   readonly resource: HAResource;
@@ -74,7 +74,14 @@ export async function writeComplaint(
         ...(resource.metadata.namespace === undefined ? {} : { namespace: resource.metadata.namespace }),
         ...(resource.metadata.uid === undefined ? {} : { uid: resource.metadata.uid }),
       },
-      status: { conditions: [condition(resource, "Ready", false, reason, message, wall)] },
+      status: {
+        conditions: conditionsOf(
+          [{ type: "Ready", status: "False", reason, message }],
+          resource.status?.conditions,
+          resource.metadata.generation,
+          wall,
+        ),
+      },
     },
     { fieldManager: FIELD_MANAGER, force: true, signal },
   );

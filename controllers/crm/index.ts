@@ -12,6 +12,7 @@ import {
 } from "../../crds/index.ts";
 import { classify } from "../../errors.ts";
 import {
+  counter,
   EventRecorder,
   gauge,
   histogram,
@@ -41,6 +42,10 @@ const LOOK_MS = 250;
 const STALE_MS = 5_000;
 const roundSeconds = histogram("quorate_crm_round_seconds", "Time of one HA round of a cluster, with its writes.", [
   "namespace",
+]);
+const roundFailures = counter("quorate_crm_round_failures_total", "HA rounds that ended with an error.", [
+  "namespace",
+  "reason",
 ]);
 const clusters = gauge("quorate_crm_clusters", "Clusters that this replica watches.");
 
@@ -123,7 +128,11 @@ export class Crm {
   #tick(): void {
     const namespaces = new Set(this.#caches.clusters.list().map((cluster) => cluster.metadata.namespace ?? ""));
     for (const namespace of namespaces) this.#wake(namespace);
-    for (const namespace of this.#clusters.keys()) if (!namespaces.has(namespace)) this.#clusters.delete(namespace);
+    for (const [namespace, { crm }] of this.#clusters) {
+      if (namespaces.has(namespace)) continue;
+      crm.forget();
+      this.#clusters.delete(namespace);
+    }
     clusters.set(this.#clusters.size);
   }
 
@@ -151,6 +160,7 @@ export class Crm {
           await entry.crm.round(this.#leadership);
         } catch (error) {
           const failure = classify(error);
+          roundFailures.inc({ namespace, reason: failure.reason });
           this.#log.warn(
             { namespace, reason: failure.reason, ...(failure.class === "bug" ? { err: failure } : {}) },
             failure.message,

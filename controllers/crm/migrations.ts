@@ -1,8 +1,9 @@
 import { MIGRATIONS, type Migration, type MigrationStatus } from "../../crds/index.ts";
 import type { KubeClient } from "../../kube/index.ts";
+import { conditionsOf } from "../conditions.ts";
 import type { CrmState, HaEvent, ServiceRequest } from "../ha/index.ts";
 import { type ClusterObjects, FIELD_MANAGER } from "./objects.ts";
-import { condition } from "./records.ts";
+import { camelCase } from "./reason.ts";
 
 /** A Migration that has not ended, in the order in which they were made. */
 function open(objects: ClusterObjects): Migration[] {
@@ -26,7 +27,7 @@ export class MigrationRequests {
   next(objects: ClusterObjects): ServiceRequest[] {
     return open(objects)
       .filter((migration) => migration.status?.state === undefined || migration.status.state === "Pending")
-      .filter((migration) => !this.#given.has(uid(migration)))
+      .filter((migration) => !this.#given.has(uid(migration)) && migration.spec.force === undefined)
       .map((migration) => {
         this.#given.add(uid(migration));
         return {
@@ -48,10 +49,12 @@ export class MigrationRequests {
     signal: AbortSignal,
   ): Promise<void> {
     for (const migration of open(objects)) {
-      if (!this.#given.has(uid(migration)) && migration.status?.state !== "Running") continue;
-      const status = verdict(migration, state, events);
+      const forced = migration.spec.force !== undefined;
+      if (!forced && !this.#given.has(uid(migration)) && migration.status?.state !== "Running") continue;
+      const status = forced ? FORCE_REFUSED : verdict(migration, state, events);
       if (status === undefined || status.state === migration.status?.state) continue;
       const ended = status.state === "Succeeded" || status.state === "Failed";
+      const startedAt = migration.status?.startedAt ?? (status.state === "Running" ? wall : undefined);
       const message = status.message ?? `${migration.spec.guest} moves to ${migration.spec.target}`;
       await client.applyStatus(
         MIGRATIONS,
@@ -62,25 +65,52 @@ export class MigrationRequests {
             uid: uid(migration),
           },
           status: {
+            observedGeneration: migration.metadata.generation ?? 0,
             ...status,
-            startedAt: migration.status?.startedAt ?? wall,
+            ...(startedAt === undefined ? {} : { startedAt }),
             ...(ended ? { finishedAt: wall } : {}),
-            conditions: [
-              condition(
-                migration,
-                "Ready",
-                status.state === "Succeeded",
-                status.reason ?? status.state ?? "Running",
-                message,
-                wall,
-              ),
-            ],
+            conditions: conditionsOf(
+              [
+                {
+                  type: "Ready",
+                  status: status.state === "Succeeded" ? "True" : "False",
+                  reason: status.reason ?? status.state ?? "Running",
+                  message,
+                },
+                {
+                  type: "Failed",
+                  status: status.state === "Failed" ? "True" : "False",
+                  reason: status.state === "Failed" ? (status.reason ?? "Failed") : "NotFailed",
+                  message: status.state === "Failed" ? message : "nothing has failed",
+                },
+              ],
+              migration.status?.conditions,
+              migration.metadata.generation,
+              wall,
+            ),
           },
         },
         { fieldManager: FIELD_MANAGER, force: true, signal },
       );
     }
   }
+}
+
+/** To take a guest from a node needs a proof that it is off; a consent to the age of the data is none. */
+const FORCE_REFUSED: MigrationStatus = {
+  state: "Failed",
+  reason: "ForceNotAvailable",
+  message:
+    "spec.force is not available in this version, and nothing was done. A guest under HA is recovered by itself once its node is proven off: " +
+    "kubectl quorate why GUEST says what is missing. Another guest stays with its node until that is back",
+};
+
+/** Those that ended so long ago that they are to go. */
+export function expired(objects: ClusterObjects, wallMs: number): Migration[] {
+  return objects.migrations.filter(({ metadata, spec, status }) => {
+    if (status?.finishedAt === undefined || metadata.deletionTimestamp !== undefined) return false;
+    return wallMs - Date.parse(status.finishedAt) >= spec.ttlSecondsAfterFinished * 1000;
+  });
 }
 
 function verdict(migration: Migration, state: CrmState, events: readonly HaEvent[]): MigrationStatus | undefined {
@@ -90,8 +120,6 @@ function verdict(migration: Migration, state: CrmState, events: readonly HaEvent
   );
   const source = migration.status?.source ?? state.services[guest]?.node;
   const from = source === undefined ? {} : { source };
-  if (refused !== undefined && migration.status?.state !== "Running")
-    return { ...from, state: "Failed", reason: "Refused", message: refused.message };
   const record = state.services[guest];
   if (record === undefined)
     return {
@@ -100,6 +128,10 @@ function verdict(migration: Migration, state: CrmState, events: readonly HaEvent
       reason: "NotUnderHA",
       message: `no HAResource "${guest}" decides where this guest is; apply one first`,
     };
+  if (refused !== undefined && migration.status?.state !== "Running" && record.node !== target) {
+    const why = String(refused.data.reason ?? "refused");
+    return { ...from, state: "Failed", reason: camelCase(why), message: refusal(migration, why, refused.data.because) };
+  }
   if (record.state === "Migrate" || record.state === "Relocate")
     return { ...from, state: "Running", mode: record.state === "Migrate" ? "Live" : "Relocate" };
   if (record.queued !== undefined) return { ...from, state: "Pending" };
@@ -118,6 +150,17 @@ function verdict(migration: Migration, state: CrmState, events: readonly HaEvent
     reason: "NotMoved",
     message: `${guest} is in state ${record.state} on ${record.node} and was not moved; try again when it is Started or Stopped`,
   };
+}
+
+function refusal({ spec: { guest, target } }: Migration, why: string, because: unknown): string {
+  switch (why) {
+    case "target-not-online":
+      return `"${target}" takes no guests now: it is not online, in maintenance, or its agent is away; see kubectl describe clusternode ${target}, then migrate again`;
+    case "must-stay-apart":
+      return `"${guest}" must stay apart from "${because}", which is on "${target}" or on its way there: move that first, or disable the HARule; kubectl quorate why ${guest} names it`;
+    default:
+      return `the move of "${guest}" to "${target}" was refused: ${why}`;
+  }
 }
 
 function uid(migration: Migration): string {

@@ -25,3 +25,9 @@ export interface ClusterObjects {
 
 /** Field manager of everything the CRM writes. */
 export const FIELD_MANAGER = "quorate-ha";
+
+/**
+ * Field manager of ClusterNode.status.fence.proofReasons alone. They are shown beside the rounds, so a late write of them must not be
+ * able to bring back a state that the CRM has left.
+ */
+export const PROOF_FIELD_MANAGER = "quorate-ha-proof";

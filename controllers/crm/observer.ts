@@ -1,4 +1,11 @@
-import { type ClusterNode, CRM_HOLDER, MEMBERSHIP_ANNOTATION, nodeLeaseName } from "../../crds/index.ts";
+import {
+  type ClusterNode,
+  CRM_HOLDER,
+  MEMBERSHIP_ANNOTATION,
+  type NodeMembership,
+  nodeLeaseName,
+  parseNodeMembership,
+} from "../../crds/index.ts";
 import { type Lease, leaseEpoch, leaseHolder } from "../../kube/index.ts";
 import {
   currentMembership,
@@ -18,6 +25,8 @@ export interface ObserverInput {
   readonly nodes: readonly ClusterNode[];
   readonly leases: readonly Lease[];
   readonly quorumOverride: boolean;
+  /** Of the QDevice in the published configuration; 0 without one. */
+  readonly qdeviceVotes: number;
 }
 
 /**
@@ -82,6 +91,11 @@ export class LeaseObserver {
     const votes = Object.fromEntries(
       input.nodes.map((node) => [node.metadata.name, node.status?.votes ?? node.spec.votes]),
     );
+    // A report may know of a device before the Cluster's status does. More votes to win is the safe side.
+    const qdeviceVotes = Math.max(
+      input.qdeviceVotes,
+      ...Object.values(this.#gate).map(({ report }) => report?.qdeviceVotes ?? 0),
+    );
     return new Map(
       input.nodes.map(
         ({
@@ -107,7 +121,7 @@ export class LeaseObserver {
                       observations: this.#gate,
                       node: name,
                       votes,
-                      qdeviceVotes: 0,
+                      qdeviceVotes,
                       quorumOverride: input.quorumOverride,
                       fencing,
                     },
@@ -131,30 +145,13 @@ function sample(node: string, leases: readonly Lease[], names: ReadonlyMap<numbe
   const lease = leases.find((each) => each.metadata.name === nodeLeaseName(node));
   if (lease === undefined) return undefined;
   const token = `${leaseHolder(lease)} ${lease.spec?.renewTime ?? ""} ${leaseEpoch(lease)}`;
-  const report = parseReport(lease.metadata.annotations?.[MEMBERSHIP_ANNOTATION], names);
+  const report = parseNodeMembership(lease.metadata.annotations?.[MEMBERSHIP_ANNOTATION]);
   const name = leaseHolder(lease);
   const holder = name === CRM_HOLDER ? "crm" : name === "" ? "none" : "agent";
-  return { node, token, holder, ...(report === undefined ? {} : { report }) };
+  return { node, token, holder, ...(report === undefined ? {} : { report: named(report, names) }) };
 }
 
-/** What an agent said of its corosync's membership; undefined for anything else. Members that no object names are left out. */
-export function parseReport(
-  annotation: string | undefined,
-  names: ReadonlyMap<number, string>,
-): MembershipReport | undefined {
-  if (annotation === undefined) return undefined;
-  let value: unknown;
-  try {
-    value = JSON.parse(annotation);
-  } catch {
-    return undefined;
-  }
-  if (typeof value !== "object" || value === null) return undefined;
-  const { quorate, members, ringId } = value as { quorate?: unknown; members?: unknown; ringId?: unknown };
-  if (typeof quorate !== "boolean" || !Array.isArray(members)) return undefined;
-  return {
-    ...(typeof ringId === "string" ? { ringId } : {}),
-    quorate,
-    members: members.flatMap((id) => (typeof id === "number" ? (names.get(id) ?? []) : [])),
-  };
+/** What an agent said of its corosync's membership, by names. Members that no object names are left out. */
+function named(report: NodeMembership, names: ReadonlyMap<number, string>): MembershipReport {
+  return { ...report, members: report.members.flatMap((id) => names.get(id) ?? []) };
 }

@@ -1,5 +1,13 @@
-import type { ClusterNode, Failover, HAResource, HAResourceStatus } from "../../crds/index.ts";
-import type { Milliseconds, NodeState, ServiceRecord, ServiceState } from "../ha/index.ts";
+import type {
+  ClusterNode,
+  ClusterNodeStatus,
+  Failover,
+  FenceRecord,
+  HAResource,
+  HAResourceStatus,
+} from "../../crds/index.ts";
+import { conditionsOf } from "../conditions.ts";
+import type { Milliseconds, NodeRecord, NodeState, ServiceRecord, ServiceState } from "../ha/index.ts";
 
 const SERVICE_STATES: ReadonlySet<string> = new Set<ServiceState>([
   "RequestStart",
@@ -13,12 +21,11 @@ const SERVICE_STATES: ReadonlySet<string> = new Set<ServiceState>([
   "Migrate",
   "Relocate",
   "Error",
-  "Ignored",
 ]);
 
 /**
- * What HAResource.status says of a service, for a CRM that begins; undefined when nothing was decided of it yet. Times of
- * others are not used: `since` begins again now.
+ * What HAResource.status says of a service, for a CRM that begins; undefined when nothing was decided of it yet, or when it was
+ * ignored: then it is adopted anew, unguarded. Times of others are not used: `since` begins again now.
  */
 export function serviceRecordOf(resource: HAResource, now: Milliseconds): ServiceRecord | undefined {
   const status = resource.status;
@@ -39,12 +46,33 @@ export function serviceRecordOf(resource: HAResource, now: Milliseconds): Servic
     triedNodes: status.attempts?.triedNodes ?? [],
     relocations: status.attempts?.relocations ?? 0,
     ...(status.home === undefined ? {} : { home: status.home }),
+    ...(status.guarded === undefined ? {} : { guarded: status.guarded }),
   };
 }
 
 /** What ClusterNode.status says of a node, for a CRM that begins; undefined for a node that was never seen. */
 export function nodeStateOf(node: ClusterNode): NodeState | undefined {
   return node.status?.state;
+}
+
+/**
+ * The part of ClusterNode.status that the CRM owns, whole. `fence` is left out while there is nothing in it: where an earlier apply
+ * had something in it, the API server makes null of an empty map, and refuses the write for that.
+ * @param fence the fence of this leadership; the one on record goes on without it.
+ */
+export function nodeStatus(
+  node: ClusterNode,
+  record: NodeRecord,
+  wall: string,
+  fence: FenceRecord | undefined,
+): ClusterNodeStatus {
+  const { state, stateSince } = node.status ?? {};
+  const lastFence = fence ?? node.status?.fence?.lastFence;
+  return {
+    state: record.state,
+    stateSince: state === record.state && stateSince !== undefined ? stateSince : wall,
+    ...(lastFence === undefined ? {} : { fence: { lastFence } }),
+  };
 }
 
 /** What the shell knows of a failover beside the record: wall times and data age, for people. */
@@ -80,6 +108,7 @@ export function serviceStatus(
     node: record.node,
     ...(record.target === undefined ? {} : { target: record.target }),
     ...(record.home === undefined ? {} : { home: record.home }),
+    ...(record.guarded === undefined ? {} : { guarded: record.guarded }),
     since: moved || before?.since === undefined ? wall : before.since,
     ...(message === "" ? {} : { message }),
     command: {
@@ -90,26 +119,27 @@ export function serviceStatus(
     },
     attempts: { relocations: record.relocations, triedNodes: [...record.triedNodes] },
     ...(failover === undefined ? {} : { lastFailover: failover }),
-    conditions: [
-      condition(
-        resource,
-        "Ready",
-        ready,
-        record.state,
-        message === "" ? `${record.state} on ${record.node}` : message,
-        wall,
-      ),
-      condition(
-        resource,
-        "Error",
-        error,
-        error ? "Failed" : "NoError",
-        error
-          ? `"${resource.metadata.name}" is left alone after a failure: repair its cause, set spec.state to Disabled, wait for state Stopped, then set it to Started again`
-          : "nothing has failed for good",
-        wall,
-      ),
-    ],
+    conditions: conditionsOf(
+      [
+        {
+          type: "Ready",
+          status: ready ? "True" : "False",
+          reason: record.state,
+          message: message === "" ? `${record.state} on ${record.node}` : message,
+        },
+        {
+          type: "Error",
+          status: error ? "True" : "False",
+          reason: error ? "Failed" : "NoError",
+          message: error
+            ? `"${resource.metadata.name}" is left alone after a failure: repair its cause, set spec.state to Disabled, wait for state Stopped, then set it to Started again`
+            : "nothing has failed for good",
+        },
+      ],
+      before?.conditions,
+      resource.metadata.generation,
+      wall,
+    ),
   };
 }
 
@@ -136,7 +166,7 @@ function withStart(
   wall: string,
 ): Failover {
   if (failover.startedAt !== undefined || failover.to !== record.node || record.state !== "Started") return failover;
-  if (status?.result?.outcome !== "Ok") return failover;
+  if (status?.result?.outcome !== "Ok" || status.result.uid !== record.command.uid) return failover;
   return { ...failover, startedAt: wall };
 }
 
@@ -156,37 +186,4 @@ function describe(resource: HAResource, record: ServiceRecord): string {
     default:
       return resource.status?.result?.outcome === "Failed" ? (resource.status.result.message ?? "") : "";
   }
-}
-
-export interface ConditionInput {
-  type: string;
-  status: "True" | "False";
-  observedGeneration: number;
-  lastTransitionTime: string;
-  reason: string;
-  message: string;
-}
-
-/** A condition that keeps its transition time while its status stays. */
-export function condition(
-  object: {
-    metadata: { generation?: number };
-    status?: { conditions?: readonly { type: string; status: string; lastTransitionTime: string }[] };
-  },
-  type: string,
-  holds: boolean,
-  reason: string,
-  message: string,
-  wall: string,
-): ConditionInput {
-  const status = holds ? "True" : "False";
-  const before = object.status?.conditions?.find((c) => c.type === type);
-  return {
-    type,
-    status,
-    observedGeneration: object.metadata.generation ?? 0,
-    lastTransitionTime: before?.status === status ? before.lastTransitionTime : wall,
-    reason,
-    message,
-  };
 }

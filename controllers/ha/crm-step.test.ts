@@ -59,6 +59,7 @@ const started = (given = view()): CrmState => {
   );
   return step(state, { ...given, services, requests: [] }).state;
 };
+const answerOf = (state: CrmState) => ({ uid: state.services.web?.command.uid ?? "", outcome: "Ok" }) as const;
 const kinds = (effects: readonly CrmEffect[]): string[] => effects.map((effect) => effect.type);
 const gone = { member: false, agentAlive: false } as const;
 const proven = { proven: true, reasons: ["proven"] } as const;
@@ -103,6 +104,36 @@ test("after disarm and arm a guest must be answered for again before its node ca
   ).state;
   const nodes = { n1: node({ ...gone, fence: proven }), n2: node(), n3: node() };
   assert.equal(step(disarmed, view({ nodes }), 60_000).state.services.web?.state, "Started");
+});
+
+test("agents hear that the CRM has agreed to a disarm only after it is on record that their guests are unguarded", () => {
+  const state = started();
+  const given = view({ policy: { scheduler: "basic", rebalanceOnStart: false, disarm: "Freeze" } });
+  const first = step(state, { ...given, services: { web: service("n1", { result: answerOf(state) }) } }, 20_000);
+  assert.equal(first.state.disarm?.agreed, true);
+  assert.equal(first.state.services.web?.guarded, false);
+  assert.deepEqual(kinds(first.effects), ["setService", "setDisarm"]);
+});
+
+test("a guest that was left in Error is not recovered by time-outs after it was disabled, before its agent answered", () => {
+  const failed = started();
+  const { web } = failed.services;
+  assert.ok(web);
+  const state = { ...failed, services: { web: { ...web, state: "Error" as const } } };
+  const lost = { n1: node({ ...gone, fence: proven }), n2: node(), n3: node() };
+  const disabled = step(state, view({ services: { web: service("n1", { requested: "Disabled" }) } }), 20_000);
+  assert.equal(disabled.state.services.web?.state, "Stopped");
+  assert.equal(step(disabled.state, view({ nodes: lost }), 90_000).state.services.web?.state, "Started");
+  const answered = view({ nodes: lost, services: { web: service("n1", { result: answerOf(disabled.state) }) } });
+  assert.equal(step(disabled.state, answered, 90_000).state.services.web?.state, "Started", "asked to start it since");
+  assert.equal(
+    step(
+      disabled.state,
+      { ...answered, services: { web: service("n1", { requested: "Stopped", result: answerOf(disabled.state) }) } },
+      90_000,
+    ).state.services.web?.state,
+    "Fence",
+  );
 });
 
 test("a lost agent alone moves nothing, and its node is no target", () => {

@@ -175,7 +175,7 @@ const CHECKS: readonly Check[] = [
   },
 ];
 
-/** Votes of the agents whose reports have lacked the node long enough, and of the QDevice if it votes with them. */
+/** Votes of the agents whose reports have lacked the node long enough, and those that the QDevice gives them. */
 function votesWithout(
   { observations, node, votes, qdeviceVotes }: GateInput,
   now: Milliseconds,
@@ -191,7 +191,8 @@ function votesWithout(
     longest = Math.max(longest ?? 0, now - since);
     if (now - since < parameters.fenceDelay) continue;
     sum += votes[reporter] ?? 0;
-    if ((seen.report?.qdeviceVotes ?? 0) > 0) device = qdeviceVotes;
+    // The device gives its votes to one partition: they count once, and only as far as such a report itself shows them.
+    device = Math.max(device, Math.min(qdeviceVotes, seen.report?.qdeviceVotes ?? 0));
   }
   return { votes: sum + device, longest };
 }

@@ -215,7 +215,6 @@ export class Round {
     const last = this.effects.filter((effect) => !BEFORE_RECORDS.has(effect.type));
     const nodes: CrmEffect[] = [];
     const records: CrmEffect[] = [];
-    if (this.disarm !== this.#before.disarm) records.push({ type: "setDisarm", disarm: this.disarm });
     for (const [node, record] of this.nodes) {
       if (record.state !== this.#before.nodes[node]?.state || record.fencedAt !== this.#before.nodes[node]?.fencedAt)
         nodes.push({ type: "setNode", node, record });
@@ -223,6 +222,8 @@ export class Round {
     for (const [service, record] of this.services) {
       if (record !== this.#before.services[service]) records.push({ type: "setService", service, record });
     }
+    // Agents let go on the word that the CRM has agreed: not before it is on record that their guests are unguarded from now on.
+    if (this.disarm !== this.#before.disarm) records.push({ type: "setDisarm", disarm: this.disarm });
     const state: CrmState = {
       services: Object.fromEntries(this.services),
       nodes: Object.fromEntries(this.nodes),

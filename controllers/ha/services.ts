@@ -244,7 +244,8 @@ function stopped(service: Case): void {
 
 /** A service in Error is left alone; the way out is to disable it, so that somebody has looked at it. */
 function error({ round, id, view }: Case): void {
-  if (view.requested === "Disabled") round.setState(id, "Stopped", { triedNodes: [] });
+  // Its agent had nothing more to do for it, and may have closed the watchdog while it runs.
+  if (view.requested === "Disabled") round.setState(id, "Stopped", { triedNodes: [], guarded: false });
 }
 
 function stopChange(view: ServiceView): { stopTimeoutSeconds?: number } {

@@ -73,8 +73,8 @@ export interface ServiceRecord {
   readonly home?: string;
   /**
    * A proof by time-outs holds for this service on its node: its guest does not run there without an armed watchdog. False for a guest
-   * that ran before its agent answered for it: just adopted, arrived live, or frozen while watchdogs were closed. A leader that has
-   * lost it takes an answer to the current command for it.
+   * that ran before its agent answered for it: just adopted, arrived live, left in Error, or frozen while watchdogs were closed. An
+   * answer to the current command counts as well.
    */
   readonly guarded?: boolean;
   /** Volatile: an accepted request that has not been acted on. */

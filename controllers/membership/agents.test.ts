@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { Lease, WatchCache } from "../../kube/index.ts";
 import { ManualClock } from "../../kube/testing.ts";
-import { AGENT_LOST_MS, LeaseAges, leaseContent, nodeOfLease } from "./agents.ts";
+import { AGENT_LOST_MS, LeaseAges, leaseContent } from "./agents.ts";
 
 const report = JSON.stringify({ ringId: "1.4", quorate: true, members: [1], nodeId: 1 });
 const lease = (holderIdentity: string): Lease => ({
@@ -86,6 +86,27 @@ describe("an agent", () => {
     seen.held = lease("quorate-crm");
     assert.deepEqual(seen.ages.read("lab", "n1"), { sight: { state: "Fenced" }, fenced: true });
   });
+  test("is not back because the CRM gave its lease back: only its own next word says so", async () => {
+    const seen = new Seen();
+    await seen.pass(5_000);
+    const write = (holder: string, renewTime: string) => {
+      seen.held = { ...lease(holder), spec: { holderIdentity: holder, renewTime } };
+      seen.changedAt = seen.clock.elapsedMs();
+      seen.ages.changed("lab/quorate-agent-n1");
+    };
+    write("quorate-crm", "1");
+    assert.equal(seen.state, "Fenced");
+    await seen.pass(3_000, { renewed: false });
+    write("", "2");
+    assert.deepEqual(seen.ages.read("lab", "n1"), { sight: { state: "Silent", forSeconds: 0 }, fenced: false });
+    await seen.pass(12_000, { renewed: false });
+    assert.deepEqual(seen.ages.read("lab", "n1").sight, { state: "Silent", forSeconds: 10 });
+    write("", "3");
+    assert.equal(seen.state, "Alive");
+    await seen.pass(2_000, { renewed: false });
+    write("n1/boot-2", "4");
+    assert.equal(seen.state, "Alive");
+  });
   test("without a lease was never seen", () => {
     const seen = new Seen();
     seen.held = undefined;
@@ -101,9 +122,4 @@ test("a renewal that says the same is no news, another report or holder is", () 
   );
   assert.notEqual(leaseContent(before), leaseContent(lease("quorate-crm")));
   assert.notEqual(leaseContent(before), leaseContent({ ...before, metadata: { ...before.metadata, annotations: {} } }));
-});
-
-test("the node of a lease", () => {
-  assert.equal(nodeOfLease("quorate-agent-n1"), "n1");
-  assert.equal(nodeOfLease("quorate-controllers"), undefined);
 });

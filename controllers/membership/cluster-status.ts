@@ -1,6 +1,6 @@
 /** The part of Cluster.status that membership owns. Pure. */
 import type { Cluster, ClusterNode, ClusterStatus, RequiredPort } from "../../crds/index.ts";
-import { conditionsOf, type Finding } from "./conditions.ts";
+import { conditionsOf, type Finding } from "../conditions.ts";
 import type { CorosyncConfig } from "./corosync-config.ts";
 import type { Problem } from "./desired.ts";
 import { qdeviceConnected, qdeviceStatus } from "./qdevice-status.ts";

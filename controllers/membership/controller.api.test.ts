@@ -1,8 +1,17 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
-import { CLUSTER_NODES, CLUSTERS } from "../../crds/index.ts";
+import { CLUSTER_NODES, CLUSTERS, CRM_HOLDER, nodeLeaseName } from "../../crds/index.ts";
 import { type ControlPlane, whyNoControlPlane } from "../../e2e/controlplane/index.ts";
-import { CONFIG_MAPS, type ConfigMap, KubeClient, SECRETS, WatchCache } from "../../kube/index.ts";
+import {
+  CONFIG_MAPS,
+  type ConfigMap,
+  KubeClient,
+  LEASES,
+  releaseLease,
+  SECRETS,
+  takeLease,
+  WatchCache,
+} from "../../kube/index.ts";
 import { type RunningController, startMembership } from "./controller.ts";
 import { CONFIG_NAME, KEY_NAME, readPublished } from "./publication.ts";
 import { applyAll, condition, eventually, FakeAgent, FakeRing, must, startApi } from "./testing.ts";
@@ -273,6 +282,35 @@ describe("the membership controller", { skip }, () => {
     assert.equal((await published())?.version, before);
     agents.get("n3")?.start();
     await nodeIs("n3", "Ready", "True Ready");
+    await clusterIs("True Ready");
+  });
+
+  it("takes nothing that the CRM writes to a fenced node's Lease for a sign of its agent", async () => {
+    const seen: string[] = [];
+    const nodes = new WatchCache({
+      client,
+      type: CLUSTER_NODES,
+      namespace,
+      onChange: () => seen.push(condition(nodes.get(`${namespace}/n3`), "AgentReady") ?? ""),
+    });
+    await agents.get("n3")?.stop();
+    await nodes.start();
+    const key = { namespace, name: nodeLeaseName("n3") };
+    const taken = await takeLease(client, await must(client, LEASES, namespace, key.name), {
+      holder: CRM_HOLDER,
+      durationSeconds: 3600,
+    });
+    await nodeIs("n3", "AgentReady", "False Fenced");
+    seen.length = 0;
+    await releaseLease(client, taken);
+    await nodeIs("n3", "AgentReady", "False AgentLost", 15_000);
+    assert.deepEqual(
+      seen.filter((each) => each.startsWith("True")),
+      [],
+    );
+    agents.get("n3")?.start();
+    await nodeIs("n3", "Ready", "True Ready");
+    await nodes.stop();
     await clusterIs("True Ready");
   });
 

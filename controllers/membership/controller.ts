@@ -6,6 +6,8 @@ import {
   type ClusterNode,
   GUESTS,
   type Guest,
+  nodeLeaseName,
+  nodeOfLease,
   REPLICATION_JOBS,
   type ReplicationJob,
 } from "../../crds/index.ts";
@@ -25,9 +27,9 @@ import {
   WorkQueue,
 } from "../../kube/index.ts";
 import { type Logger, processLog } from "../../log.ts";
-import { LeaseAges, leaseContent, leaseNameOf, nodeOfLease } from "./agents.ts";
+import { ownStatusDiffers } from "../conditions.ts";
+import { LeaseAges, leaseContent } from "./agents.ts";
 import { CLUSTER_CONDITIONS, CLUSTER_STATUS_KEYS } from "./cluster-status.ts";
-import { ownStatusDiffers } from "./conditions.ts";
 import { HostNames, hostNamesOf, resolveHere } from "./host-names.ts";
 import { NODE_CONDITIONS, NODE_STATUS_KEYS } from "./node-status.ts";
 import { type Plan, planMembership, type View } from "./plan.ts";
@@ -154,6 +156,7 @@ class MembershipController implements RunningController {
   #leaseChanged(key: string): void {
     const { namespace = "", name } = parseKey(key);
     if (nodeOfLease(name) === undefined) return;
+    this.#ages.changed(key);
     const lease = this.#leases.get(key);
     const content = leaseContent(lease);
     if (this.#leaseContents.get(key) === content) return;
@@ -273,7 +276,7 @@ class MembershipController implements RunningController {
   async #release(node: ClusterNode, cluster: Cluster | undefined): Promise<void> {
     const { namespace = "", name, finalizers = [], resourceVersion = "" } = node.metadata;
     if (!finalizers.includes(FINALIZER)) return;
-    await this.#client.delete(LEASES, { namespace, name: leaseNameOf(name) });
+    await this.#client.delete(LEASES, { namespace, name: nodeLeaseName(name) });
     const metadata = { resourceVersion, finalizers: finalizers.filter((one) => one !== FINALIZER) };
     await this.#client.mergePatch(CLUSTER_NODES, { namespace, name }, { metadata }, { fieldManager: FIELD_MANAGER });
     this.#log.info({ namespace, node: name }, "node removed");

@@ -1,7 +1,7 @@
 /** The part of ClusterNode.status that membership owns. Pure. */
 import type { ClusterNode, ClusterNodeStatus, NodeLinkAddress } from "../../crds/index.ts";
+import { conditionsOf, type Finding } from "../conditions.ts";
 import type { LinkAnswer } from "./addresses.ts";
-import { conditionsOf, type Finding } from "./conditions.ts";
 import type { Problem } from "./desired.ts";
 import { isLeaving } from "./removal.ts";
 import type { Agreement } from "./reports.ts";

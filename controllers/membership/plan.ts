@@ -6,6 +6,7 @@ import type {
   ClusterNodeStatus,
   ClusterStatus,
   Guest,
+  NodeMembership,
   ReplicationJob,
 } from "../../crds/index.ts";
 import { rfc3339 } from "../../kube/index.ts";
@@ -15,7 +16,7 @@ import type { VotingConfig } from "./corosync-config.ts";
 import { allocateNodeIds, byAge, type DesiredOutput, desiredFrom, type Problem } from "./desired.ts";
 import { nodeStatus } from "./node-status.ts";
 import { isLeaving, type RemovalFacts, removalFacts } from "./removal.ts";
-import { type Agreement, agree, type MembershipReport } from "./reports.ts";
+import { type Agreement, agree } from "./reports.ts";
 import { type Decision, decideRollout } from "./rollout.ts";
 import type { NodeObserved, Published } from "./rollout-types.ts";
 import { judgeTimings, TOKEN_COEFFICIENT_MS } from "./timings.ts";
@@ -155,7 +156,7 @@ function overrideState({ spec: { quorumOverride } }: Cluster, wallMs: number): O
 
 /** Before anything was published the votes are those that the objects ask for. */
 function agreementOf({ nodes, agents, published }: View): Agreement | undefined {
-  const reports = new Map<number, MembershipReport>();
+  const reports = new Map<number, NodeMembership>();
   for (const { metadata } of nodes) {
     const report = agents.get(metadata.name)?.membership;
     if (report !== undefined) reports.set(report.nodeId, report);

@@ -1,6 +1,6 @@
 /** What Cluster.status says of the QDevice. Pure. */
 import type { Cluster, ClusterNode, QDeviceStatus } from "../../crds/index.ts";
-import type { Finding } from "./conditions.ts";
+import type { Finding } from "../conditions.ts";
 import type { CorosyncConfig } from "./corosync-config.ts";
 import { deviceFor } from "./qdevice.ts";
 import type { Agreement } from "./reports.ts";

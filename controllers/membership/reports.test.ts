@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
+import type { NodeMembership } from "../../crds/index.ts";
 import type { CorosyncConfig } from "./corosync-config.ts";
-import { agree, countVotes, type MembershipReport, parseReport } from "./reports.ts";
+import { agree, countVotes } from "./reports.ts";
 
 const config = (votes: readonly number[], device?: number): CorosyncConfig => ({
   clusterName: "lab",
@@ -22,11 +23,11 @@ const config = (votes: readonly number[], device?: number): CorosyncConfig => ({
     ? {}
     : { qdevice: { host: "q", port: 5403, algorithm: "ffsplit", tieBreaker: "lowest", votes: device } }),
 });
-const report = (nodeId: number, members: number[], quorate = true, ringId = "1.4"): [number, MembershipReport] => [
+const report = (nodeId: number, members: number[], quorate = true, ringId = "1.4"): [number, NodeMembership] => [
   nodeId,
   { ringId, quorate, members, nodeId },
 ];
-const summary = (votes: readonly number[], reports: [number, MembershipReport][], device?: number) => {
+const summary = (votes: readonly number[], reports: [number, NodeMembership][], device?: number) => {
   const found = agree(new Map(reports), config(votes, device));
   return found && { members: [...found.members].sort().join(""), quorate: found.quorate, byMajority: found.byMajority };
 };
@@ -79,32 +80,5 @@ test("votes are those of members, and of the QDevice when it votes", () => {
     expected: 1,
     total: 1,
     needed: 1,
-  });
-});
-
-describe("a report in an annotation", () => {
-  test("is read", () => {
-    const value: MembershipReport = { ringId: "1.4", quorate: true, members: [1, 2], nodeId: 1 };
-    assert.deepEqual(parseReport(JSON.stringify(value)), value);
-  });
-  test("that makes no sense counts as none", () => {
-    for (const text of [
-      undefined,
-      "",
-      "{",
-      "null",
-      "[]",
-      '{"ringId":"1.4","quorate":"yes","members":[1],"nodeId":1}',
-      '{"ringId":"1.4","quorate":true,"members":[0],"nodeId":1}',
-      '{"ringId":"1.4","quorate":true,"members":{"length":1},"nodeId":1}',
-    ]) {
-      assert.equal(parseReport(text), undefined, text);
-    }
-    fc.assert(
-      fc.property(
-        fc.json(),
-        (text) => parseReport(text) === undefined || typeof parseReport(text)?.ringId === "string",
-      ),
-    );
   });
 });

@@ -1,36 +1,6 @@
 /** What the agents report of the membership, and what a majority of them agrees on. Pure. */
+import type { NodeMembership } from "../../crds/index.ts";
 import { neededVotes, presentVotes, totalVotes, type VotingConfig } from "./corosync-config.ts";
-
-/** The annotation of an agent's Lease that carries its report, refreshed with every renewal. */
-export const MEMBERSHIP_ANNOTATION = "quorate.dev/membership";
-
-export interface MembershipReport {
-  readonly ringId: string;
-  readonly quorate: boolean;
-  /** Node ids. */
-  readonly members: readonly number[];
-  readonly nodeId: number;
-}
-
-/** The report in a Lease's annotation; undefined when there is none that makes sense. */
-export function parseReport(annotation: string | undefined): MembershipReport | undefined {
-  if (annotation === undefined) return undefined;
-  let value: unknown;
-  try {
-    value = JSON.parse(annotation);
-  } catch {
-    return undefined;
-  }
-  if (typeof value !== "object" || value === null) return undefined;
-  const { ringId, quorate, members, nodeId } = value as Record<string, unknown>;
-  if (typeof ringId !== "string" || typeof quorate !== "boolean" || !isId(nodeId)) return undefined;
-  if (!Array.isArray(members) || !members.every(isId)) return undefined;
-  return { ringId: ringId.slice(0, 63), quorate, members, nodeId };
-}
-
-function isId(value: unknown): value is number {
-  return typeof value === "number" && Number.isInteger(value) && value > 0;
-}
 
 export interface Agreement {
   readonly ringId: string;
@@ -46,9 +16,9 @@ export interface Agreement {
  * The membership that the most votes report. Undefined when nobody reports one.
  * @param reports of agents that are alive, by node id
  */
-export function agree(reports: ReadonlyMap<number, MembershipReport>, config: VotingConfig): Agreement | undefined {
+export function agree(reports: ReadonlyMap<number, NodeMembership>, config: VotingConfig): Agreement | undefined {
   const votesOf = (id: number) => config.nodes.find(({ nodeId }) => nodeId === id)?.votes ?? 0;
-  const groups = new Map<string, { report: MembershipReport; votes: number; reporters: number }>();
+  const groups = new Map<string, { report: NodeMembership; votes: number; reporters: number }>();
   for (const report of reports.values()) {
     // A node that sees others than its ring's other reporters is in between two rings; it is counted for neither.
     const key = JSON.stringify([report.ringId, report.quorate, [...report.members].sort((a, b) => a - b)]);

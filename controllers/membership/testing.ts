@@ -4,13 +4,20 @@
  */
 import assert from "node:assert/strict";
 import { type Clock, systemClock } from "../../clock.ts";
-import { CLUSTER_NODES, type ClusterNode, type KubeObject, type ResourceType } from "../../crds/index.ts";
+import {
+  CLUSTER_NODES,
+  type ClusterNode,
+  type KubeObject,
+  MEMBERSHIP_ANNOTATION,
+  MODE_ANNOTATION,
+  type NodeMembership,
+  nodeLeaseName,
+  type ResourceType,
+} from "../../crds/index.ts";
 import { type ControlPlane, startControlPlane } from "../../e2e/controlplane/index.ts";
 import { classify } from "../../errors.ts";
 import { CONFIG_MAPS, createLease, type KubeClient, LEASES, renewLease } from "../../kube/index.ts";
-import { leaseNameOf } from "./agents.ts";
 import { CONFIG_NAME, readPublished } from "./publication.ts";
-import { MEMBERSHIP_ANNOTATION, type MembershipReport } from "./reports.ts";
 import type { Published } from "./rollout-types.ts";
 
 /** An API server that serves all kinds. The caller stops it. */
@@ -92,7 +99,7 @@ export class FakeRing {
     return `1.${this.#sequence.toString(16)}`;
   }
 
-  report(node: string): MembershipReport | undefined {
+  report(node: string): NodeMembership | undefined {
     const own = this.running.get(node);
     const self = own?.config.nodes.find(({ name }) => name === node);
     if (own === undefined || self === undefined) return undefined;
@@ -220,8 +227,8 @@ export class FakeAgent {
   async #renew(): Promise<void> {
     const { client, ring, namespace, node } = this.#options;
     const report = ring.report(node);
-    const annotations = { [MEMBERSHIP_ANNOTATION]: JSON.stringify(report ?? null), "quorate.dev/mode": "Idle" };
-    const key = { namespace, name: leaseNameOf(node) };
+    const annotations = { [MEMBERSHIP_ANNOTATION]: JSON.stringify(report ?? null), [MODE_ANNOTATION]: "Idle" };
+    const key = { namespace, name: nodeLeaseName(node) };
     const lease = await client.get(LEASES, key);
     if (lease === undefined)
       await createLease(client, key, { holder: `${node}/boot-1`, durationSeconds: 10, annotations });

@@ -1,6 +1,6 @@
 /** Whether the shape of the cluster can do what it is for. Pure; advice only. */
 import type { ClusterNode } from "../../crds/index.ts";
-import type { Finding } from "./conditions.ts";
+import type { Finding } from "../conditions.ts";
 import { type CorosyncConfig, neededVotes, presentVotes } from "./corosync-config.ts";
 
 /** Where a host is; hosts without it count as one site. */

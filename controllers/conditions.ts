@@ -1,6 +1,6 @@
 /** Conditions and status as one of several writers: its own part, and only when it changed. Pure. */
 import { isDeepStrictEqual } from "node:util";
-import type { Condition } from "../../crds/index.ts";
+import type { Condition } from "../crds/index.ts";
 
 /** A condition as it is found, without what the object around it adds. */
 export interface Finding {
