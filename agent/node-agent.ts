@@ -161,6 +161,7 @@ export class NodeAgent {
       log: this.#log,
       jobs: () => this.#caches.jobs.list(namespace),
       guest: (name) => this.#guest(name),
+      nodes: () => this.#caches.nodes.list(namespace).map(({ metadata }) => metadata.name),
       volumes: (guest) =>
         this.#owner
           .localVolumes(guest)
@@ -590,7 +591,7 @@ export class NodeAgent {
       .list(this.#options.namespace)
       .find((each) => each.spec.guest === guest.metadata.name && targetOf(each) === target);
     const jobId = job?.status?.jobId ?? `${guest.spec.vmid ?? 0}-9999`;
-    await this.#jobs.runNow({ job: jobId, target, volumes }, await this.#replicationParts(target, guest), signal);
+    await this.#jobs.runNow({ job: jobId, target, volumes }, guest, await this.#replicationParts(target, guest), signal);
   }
 
   #claim(guest: string): (() => void) | undefined {

@@ -20,6 +20,8 @@ export interface JobRunnerOptions {
   readonly log: Logger;
   readonly jobs: () => readonly ReplicationJob[];
   readonly guest: (name: string) => Guest | undefined;
+  /** The names of the cluster's nodes. */
+  readonly nodes: () => readonly string[];
   /** The volumes of a guest that are to be replicated: on storages that are not shared. */
   readonly volumes: (guest: Guest) => readonly VolumeRef[];
   /** Everything a run needs for this target. @throws QuorateError when the target can't be asked now. */
@@ -90,16 +92,29 @@ export class JobRunner {
 
   /** One run outside of the schedule: the last difference before a guest leaves this node. */
   async runNow(
-    request: ReplicationRequest,
+    request: Omit<ReplicationRequest, "source" | "nodes" | "jobs">,
+    guest: Guest,
     parts: Omit<ReplicationParts, "record">,
     signal: AbortSignal,
   ): Promise<void> {
     const result = await replicate(
-      request,
+      { ...request, ...this.#surroundings(guest) },
       { ...parts, record: async () => undefined, clock: this.#options.clock },
       signal,
     );
     if (result.outcome === "Failed") throw new QuorateError(result.class, result.reason, result.message);
+  }
+
+  /** What a run has to know beside its job: for whom snapshots are kept. */
+  #surroundings(guest: Guest): Pick<ReplicationRequest, "source" | "nodes" | "jobs"> {
+    const jobs = this.#options.jobs().filter((job) => job.spec.guest === guest.metadata.name);
+    const ids = jobs.flatMap((job) => job.status?.jobId ?? []);
+    return {
+      source: this.#options.node,
+      nodes: this.#options.nodes(),
+      // A job that has no id yet may still be given one that was there before: then nothing is forgotten.
+      ...(ids.length === jobs.length ? { jobs: ids } : {}),
+    };
   }
 
   #isDue(job: ReplicationJob): boolean {
@@ -141,6 +156,7 @@ export class JobRunner {
         volumes: this.#options.volumes(guest),
         ...(job.spec.rateMBps === undefined ? {} : { bytesPerSecond: job.spec.rateMBps * 1e6 }),
         retention: { source: Math.max(1, source), target: Math.max(1, target) },
+        ...this.#surroundings(guest),
       };
       result = await replicate(
         request,
