@@ -166,7 +166,7 @@ export class NodeAgent {
         this.#owner
           .localVolumes(guest)
           .filter((ref) => guest.spec.volumes?.find((volume) => volume.name === ref.volume)?.replicate !== false),
-      parts: async (job, guest) => this.#replicationParts(targetOf(job), guest),
+      parts: (target, guest) => this.#replicationParts(target, guest),
       claim: (name) => this.#claim(name),
     });
   }
@@ -591,7 +591,12 @@ export class NodeAgent {
       .list(this.#options.namespace)
       .find((each) => each.spec.guest === guest.metadata.name && targetOf(each) === target);
     const jobId = job?.status?.jobId ?? `${guest.spec.vmid ?? 0}-9999`;
-    await this.#jobs.runNow({ job: jobId, target, volumes }, guest, await this.#replicationParts(target, guest), signal);
+    await this.#jobs.runNow(
+      { job: jobId, target, volumes },
+      guest,
+      await this.#replicationParts(target, guest),
+      signal,
+    );
   }
 
   #claim(guest: string): (() => void) | undefined {

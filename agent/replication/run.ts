@@ -129,7 +129,8 @@ class Run {
   }
 
   async execute(): Promise<ReplicationSuccess> {
-    const { job, target } = this.#request;
+    const { job, source, target } = this.#request;
+    this.#log.add(`job ${job} from ${source} to ${target}`);
     const startedMs = this.#clock.elapsedMs();
     const works = await this.#plan();
     await this.#prepare(works);
