@@ -166,6 +166,7 @@ export class NodeAgent {
         this.#owner
           .localVolumes(guest)
           .filter((ref) => guest.spec.volumes?.find((volume) => volume.name === ref.volume)?.replicate !== false),
+      storage: (name) => this.#owner.storage(name),
       parts: (target, guest) => this.#replicationParts(target, guest),
       claim: (name) => this.#claim(name),
     });

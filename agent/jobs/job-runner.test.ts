@@ -31,6 +31,8 @@ class Lab {
   guest: Guest | undefined = guest();
   claimed = false;
   fails: QuorateError | undefined;
+  refuses: QuorateError | undefined;
+  send: ((signal: AbortSignal | undefined) => Promise<number>) | undefined;
   readonly runner: JobRunner;
 
   constructor() {
@@ -54,6 +56,7 @@ class Lab {
       guest: () => this.guest,
       nodes: () => ["n1", "n2", "n3"],
       volumes: () => [root],
+      storage: () => this.#driver(),
       parts: async (target) => {
         if (this.fails !== undefined) throw this.fails;
         return {
@@ -116,13 +119,15 @@ class Lab {
       listSnapshots: async () => [
         { id: root, exists: this.there.has(node), snapshots: this.there.get(node) ?? [], replicaOf: "100-0" },
       ],
-      send: async ({ toGuid }: { toGuid: string }) => {
+      send: async ({ toGuid, signal }: { toGuid: string; signal?: AbortSignal }) => {
+        if (this.send !== undefined) return this.send(signal);
         const sent = this.here.filter(({ guid }) => guid === toGuid);
         this.there.set(node, [...(this.there.get(node) ?? []), ...sent]);
         return 1000;
       },
       destroySnapshots: async () => ({ kept: [] }),
       destroyReplica: async (by: string) => {
+        if (this.refuses !== undefined) throw this.refuses;
         this.calls.push(`${node}: ${by} destroys the copy`);
         this.there.delete(node);
       },
@@ -217,5 +222,118 @@ describe("what the status says of the copies", () => {
     lab.job = { ...lab.job, status: { ...lab.job.status, target: "n2" } };
     await lab.tick();
     assert.equal(lab.status.snapshot?.name, before.snapshot?.name, "back again: of the copy that n2 has");
+  });
+});
+
+describe("a job that is deleted", () => {
+  const remove = (change: { spec?: Partial<ReplicationJob["spec"]>; status?: ReplicationJobStatus } = {}) => {
+    lab.job = {
+      ...lab.job,
+      metadata: { ...lab.job.metadata, deletionTimestamp: "2026-11-21T01:00:00Z" },
+      spec: { ...lab.job.spec, ...change.spec },
+      status: { ...lab.job.status, ...change.status },
+    };
+    lab.calls.length = 0;
+  };
+  const answer = () => lab.job.status?.conditions?.find(({ type }) => type === "CopiesRemoved");
+
+  test("takes its copies with it, on every node it copied to, then what is left of it here", async () => {
+    await lab.run();
+    remove({
+      status: {
+        copies: [
+          { node: "n2", snapshot: "a", time: "2026-11-21T00:00:30Z" },
+          { node: "n3", snapshot: "b", time: "2026-11-20T00:00:30Z" },
+        ],
+      },
+    });
+    await lab.tick();
+    assert.deepEqual(lab.calls, [
+      "n2: 100-0 destroys the copy",
+      "n3: 100-0 destroys the copy",
+      "mark n2=none,n3=none",
+      "n1: 100-0 destroys 1 snapshots",
+    ]);
+    assert.deepEqual([answer()?.status, answer()?.reason], ["True", "Removed"]);
+    await lab.tick();
+    assert.equal(lab.calls.length, 4, "once");
+  });
+
+  test("keeps here what a third node goes on from", async () => {
+    await lab.run();
+    lab.here.splice(0, 1, { ...(lab.here[0] ?? assert.fail()), newestOn: ["n2", "n3"] });
+    remove();
+    await lab.tick();
+    assert.equal(lab.calls.at(-1), "n1: 100-0 destroys 0 snapshots");
+  });
+
+  const refused: [string, () => void][] = [
+    ["where the owner of the guest is unknown", () => (lab.guest = undefined)],
+    ["when the guest is bound elsewhere", () => (lab.guest = guest("n1", "n2"))],
+    ["when the guest ran last on another node, whose disk is the newest", () => (lab.guest = guest("n2"))],
+    ["when another node is the source", () => remove({ status: { source: "n2" } })],
+    ["when the copies are to be kept", () => remove({ spec: { removalPolicy: "Keep" } })],
+  ];
+  for (const [sentence, arrange] of refused)
+    test(`nothing is removed ${sentence}`, async () => {
+      await lab.run();
+      const writes = lab.written.length;
+      remove();
+      arrange();
+      await lab.tick();
+      assert.deepEqual([lab.calls, lab.written.length], [[], writes]);
+    });
+
+  test("a copy that is no copy of this job is left alone, and that is said", async () => {
+    await lab.run();
+    remove();
+    lab.refuses = new QuorateError("user", "NotOurs", "tank/guests/vm-100-root is not the target of job 100-0");
+    await lab.tick();
+    assert.equal(answer()?.status, "True");
+    assert.match(answer()?.message ?? "", /left alone: .*not the target of job 100-0/);
+  });
+
+  test("a target that cannot be asked is asked again, and what to do is said; nothing is removed here before", async () => {
+    await lab.run();
+    remove();
+    lab.fails = new QuorateError("transient", "NetworkUnreachable", "n2 is away");
+    await lab.tick();
+    assert.deepEqual([answer()?.status, answer()?.reason, lab.calls], ["False", "NetworkUnreachable", []]);
+    assert.match(answer()?.message ?? "", /set spec.removalPolicy to Keep/);
+    lab.fails = undefined;
+    await lab.tick();
+    assert.equal(answer()?.status, "False", "not at once");
+    await lab.clock.advance(30_000);
+    await lab.tick();
+    assert.equal(answer()?.status, "True");
+  });
+
+  test("answers at once, so that the controller waits, though a run of another job is under way", async () => {
+    await lab.run();
+    remove();
+    lab.claimed = true;
+    await lab.tick();
+    assert.deepEqual([answer()?.status, answer()?.reason, lab.calls], ["False", "Removing", []]);
+    lab.claimed = false;
+    await lab.tick();
+    assert.equal(answer()?.status, "True");
+  });
+
+  test("during its run: the run is broken off first", async () => {
+    const sending = Promise.withResolvers<void>();
+    lab.send = (signal) => {
+      sending.resolve();
+      return new Promise((_, reject) => signal?.addEventListener("abort", () => reject(signal.reason)));
+    };
+    lab.job = { ...lab.job, spec: { ...lab.job.spec, runNow: "1" } };
+    lab.runner.tick(new AbortController().signal);
+    await sending.promise;
+    remove();
+    await lab.tick();
+    assert.equal(lab.status.lastRun?.reason, "Aborted");
+    remove();
+    await lab.tick();
+    assert.equal(answer()?.status, "True");
+    assert.equal(lab.there.has("n2"), false);
   });
 });

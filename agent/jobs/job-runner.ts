@@ -10,17 +10,21 @@ import {
   type ReplicationResult,
   replicate,
 } from "../replication/index.ts";
-import type { VolumeRef } from "../storage/index.ts";
+import { jobVmid, type StorageDriver, type VolumeRef } from "../storage/index.ts";
+import type { TransferClient } from "../transfer/index.ts";
 import {
+  condition,
   failed,
   type Owned,
   ownedBefore,
+  rfc3339,
   running,
   succeeded,
   targetOf,
   tellsOfAnother,
   withLog,
 } from "./job-status.ts";
+import { COPIES_REMOVED, removeCopies } from "./removal.ts";
 
 export interface JobRunnerOptions {
   readonly node: string;
@@ -34,16 +38,28 @@ export interface JobRunnerOptions {
   readonly nodes: () => readonly string[];
   /** The volumes of a guest that are to be replicated: on storages that are not shared. */
   readonly volumes: (guest: Guest) => readonly VolumeRef[];
+  readonly storage: (name: string) => StorageDriver | undefined;
   /** Everything a run needs for this target. @throws QuorateError when the target can't be asked now. */
-  readonly parts: (target: string, guest: Guest) => Promise<Omit<ReplicationParts, "record" | "onProgress" | "clock">>;
+  readonly parts: (
+    target: string,
+    guest: Guest,
+  ) => Promise<
+    Omit<ReplicationParts, "record" | "onProgress" | "clock" | "target"> & {
+      readonly target: ReplicationParts["target"] & Pick<TransferClient, "destroyReplica">;
+    }
+  >;
   /** Held while a run or a move works on a guest's volumes; undefined when somebody else holds it. */
   readonly claim: (guest: string) => (() => void) | undefined;
 }
 
+const REMOVE_AGAIN_MS = 30_000;
+
 /** Runs the replication jobs whose source this node is, when the controller's schedule or a person says so. */
 export class JobRunner {
   readonly #options: JobRunnerOptions;
-  readonly #running = new Map<string, Promise<void>>();
+  readonly #running = new Map<string, { readonly done: Promise<void>; readonly abort: AbortController }>();
+  /** When to try again to remove the copies of a deleted job, on the clock's elapsedMs. */
+  readonly #removeAt = new Map<string, number>();
 
   constructor(options: JobRunnerOptions) {
     this.#options = options;
@@ -52,7 +68,13 @@ export class JobRunner {
   /** Starts what is due. Called about once a second, and only while this host is quorate. */
   tick(signal: AbortSignal): void {
     for (const job of this.#options.jobs()) {
-      if (this.#running.has(job.metadata.name)) continue;
+      const under = this.#running.get(job.metadata.name);
+      if (job.metadata.deletionTimestamp !== undefined) {
+        if (under === undefined) this.#remove(job);
+        else under.abort.abort();
+        continue;
+      }
+      if (under !== undefined) continue;
       if (this.#isOurs(job) && tellsOfAnother(job)) this.#begin(job, () => this.#write(job, ownedBefore(job)));
       else if (this.#isDue(job)) this.#start(job, signal);
     }
@@ -67,23 +89,76 @@ export class JobRunner {
     if ((guest.status.volumes ?? []).length === 0) return;
     const release = this.#options.claim(job.spec.guest);
     if (release === undefined) return;
-    this.#begin(job, () => this.#run(job, guest, signal).finally(release));
+    this.#begin(job, (stop) => this.#run(job, guest, AbortSignal.any([signal, stop])).finally(release));
+  }
+
+  /**
+   * Answers the deletion of a job: its copies go, unless they are to be kept. Only where the guest lives and ran last, so that
+   * no copy goes that somebody could need; otherwise nothing is answered, and the copies stay.
+   */
+  #remove(job: ReplicationJob): void {
+    const { clock, node, jobs } = this.#options;
+    for (const name of this.#removeAt.keys())
+      if (!jobs().some(({ metadata }) => metadata.name === name)) this.#removeAt.delete(name);
+    const { status, spec, metadata } = job;
+    if (status?.source !== node || status.jobId === undefined || spec.removalPolicy === "Keep") return;
+    if (status.lastTry === undefined) return;
+    const answer = status.conditions?.find(({ type }) => type === COPIES_REMOVED);
+    if (answer?.status === "True" || clock.elapsedMs() < (this.#removeAt.get(metadata.name) ?? 0)) return;
+    const guest = this.#options.guest(spec.guest);
+    if (guest?.spec.nodeName !== node || guest.status?.node !== node) return;
+    if (jobVmid(status.jobId) !== guest.spec.vmid) return;
+    this.#begin(job, () => this.#removeCopies(job, guest, answer === undefined));
+  }
+
+  async #removeCopies(job: ReplicationJob, guest: Guest, unanswered: boolean): Promise<void> {
+    const { clock, log, namespace, node, volumes, storage, parts, nodes, claim } = this.#options;
+    const { name } = job.metadata;
+    const answer = (holds: boolean, reason: string, message: string) => {
+      const before = ownedBefore(job);
+      const found = condition(job, COPIES_REMOVED, holds, reason, message, rfc3339(clock.wallMs()));
+      return this.#write(job, { ...before, conditions: [...(before.conditions ?? []), found] });
+    };
+    if (unanswered) await answer(false, "Removing", "the copies are being removed");
+    const release = claim(job.spec.guest);
+    if (release === undefined) return;
+    try {
+      const left = await removeCopies({
+        job: job.status?.jobId ?? "",
+        source: node,
+        targets: [...new Set([targetOf(job), ...(job.status?.copies ?? []).map((copy) => copy.node)])],
+        nodes: nodes(),
+        volumes: volumes(guest),
+        storage,
+        client: async (target) => (await parts(target, guest)).target,
+      });
+      log.info({ job: name, namespace, left }, "the copies of a deleted job are removed");
+      await answer(true, "Removed", left.length === 0 ? "the copies are gone" : `left alone: ${left.join("; ")}`);
+    } catch (error) {
+      const { reason, message } = classify(error);
+      log.warn({ job: name, namespace, reason }, `copies of a deleted job stay for now: ${message}`);
+      this.#removeAt.set(name, clock.elapsedMs() + REMOVE_AGAIN_MS);
+      await answer(false, reason, `${message}; it is tried again. To let them stay, set spec.removalPolicy to Keep`);
+    } finally {
+      release();
+    }
   }
 
   /** One thing at a time for a job. */
-  #begin(job: ReplicationJob, work: () => Promise<void>): void {
+  #begin(job: ReplicationJob, work: (stop: AbortSignal) => Promise<void>): void {
+    const abort = new AbortController();
     const { name } = job.metadata;
-    const run = work()
+    const done = work(abort.signal)
       .catch((error: unknown) =>
         this.#options.log.error({ job: name, err: classify(error) }, "the status of a replication job was not written"),
       )
       .finally(() => this.#running.delete(name));
-    this.#running.set(name, run);
+    this.#running.set(name, { done, abort });
   }
 
   /** Resolves when no run is under way; to be called after the signal aborted. */
   async idle(): Promise<void> {
-    await Promise.all(this.#running.values());
+    await Promise.all([...this.#running.values()].map(({ done }) => done));
   }
 
   /** One run outside of the schedule: the last difference before a guest leaves this node. */
