@@ -2052,7 +2052,7 @@ export interface ReplicationJobStatus {
    */
   lastTry?: string;
   /**
-   * Time of the snapshot that the target has completely.
+   * Time of the newest snapshot that status.target has completely; absent when it has none of this job.
    */
   lastSync?: string;
   /**
@@ -2076,9 +2076,14 @@ export interface ReplicationJobStatus {
    */
   lastRun?: ReplicationRun;
   /**
-   * The newest snapshot that the target has completely.
+   * The newest snapshot that status.target has completely.
    */
   snapshot?: SnapshotReference;
+  /**
+   * What this job has brought to each node, when the guest moves and the job turns round also to others than
+   * status.target.
+   */
+  copies?: ReplicaCopy[];
   /**
    * Identity, on the first volume, of the snapshot that the last run sent from; absent when it was full.
    */
@@ -2092,12 +2097,13 @@ export interface ReplicationJobStatus {
    */
   progress?: TransferProgress;
   /**
-   * The last lines of the log of the last run.
+   * The last lines of the logs of the last runs, of those that failed and of those that succeeded.
    */
   log?: string[];
   /**
    * What is true at the moment, each with a reason and a message: Ready (the summary), Fresh (the copy is not older than
-   * two intervals), Failed (the last run failed; the reason says why).
+   * two intervals), Failed (the last run failed; the reason says why), CopiesRemoved (of a job that is being deleted:
+   * its copies are gone).
    */
   conditions?: Condition[];
 }
@@ -2143,7 +2149,7 @@ export interface ReplicationRun {
 }
 
 /**
- * The newest snapshot that the target has completely.
+ * The newest snapshot that status.target has completely.
  */
 export interface SnapshotReference {
   /**
@@ -2158,6 +2164,24 @@ export interface SnapshotReference {
    * When it was made.
    */
   time?: string;
+}
+
+/**
+ * The copy on one node.
+ */
+export interface ReplicaCopy {
+  /**
+   * The node that has it.
+   */
+  node: string;
+  /**
+   * Name of the newest snapshot it has completely.
+   */
+  snapshot: string;
+  /**
+   * Of when the data of that snapshot is.
+   */
+  time: string;
 }
 
 /**

@@ -159,12 +159,13 @@ function dataOn(view: ClusterView, guest: Guest | undefined, node: string): stri
   if (guest.spec.nodeName === node) return "here";
   const storages = view.cluster.spec.storages ?? [];
   if (volumes.every(({ storage }) => storages.find(({ name }) => name === storage)?.shared === true)) return "shared";
-  const job = view.jobs.find(
-    ({ spec, status }) => spec.guest === guest.metadata.name && (status?.target ?? spec.target) === node,
-  );
-  if (job === undefined) return "none";
-  // Of a job that has turned round, lastSync may still be that of the copy on its other end.
-  if (job.status?.target !== undefined && job.status.target !== job.spec.target) return "?";
-  const age = ageOf(job.status?.lastSync, view.nowMs);
-  return age === undefined ? "none yet" : `${age} old`;
+  const jobs = view.jobs.filter(({ spec }) => spec.guest === guest.metadata.name);
+  const copies = jobs.flatMap(({ status }) => status?.copies ?? []).filter((copy) => copy.node === node);
+  const newest = copies
+    .map(({ time }) => time)
+    .toSorted((a, b) => Date.parse(a) - Date.parse(b))
+    .at(-1);
+  const age = ageOf(newest, view.nowMs);
+  if (age !== undefined) return `${age} old`;
+  return jobs.some(({ spec, status }) => (status?.target ?? spec.target) === node) ? "none yet" : "none";
 }

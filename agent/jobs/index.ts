@@ -1,2 +1,3 @@
 /** Replication jobs of which this node is the source. */
-export { JobRunner, type JobRunnerOptions, targetOf } from "./job-runner.ts";
+export { JobRunner, type JobRunnerOptions } from "./job-runner.ts";
+export { targetOf } from "./job-status.ts";

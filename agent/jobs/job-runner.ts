@@ -1,5 +1,5 @@
 import type { Clock } from "../../clock.ts";
-import { type Guest, REPLICATION_JOBS, type ReplicationJob, type ReplicationJobStatus } from "../../crds/index.ts";
+import { type Guest, REPLICATION_JOBS, type ReplicationJob } from "../../crds/index.ts";
 import { classify, QuorateError } from "../../errors.ts";
 import type { KubeClient } from "../../kube/index.ts";
 import type { Logger } from "../../log.ts";
@@ -10,7 +10,21 @@ import {
   type ReplicationResult,
   replicate,
 } from "../replication/index.ts";
-import type { VolumeRef } from "../storage/index.ts";
+import { jobVmid, type StorageDriver, type VolumeRef } from "../storage/index.ts";
+import type { TransferClient } from "../transfer/index.ts";
+import {
+  condition,
+  failed,
+  type Owned,
+  ownedBefore,
+  rfc3339,
+  running,
+  succeeded,
+  targetOf,
+  tellsOfAnother,
+  withLog,
+} from "./job-status.ts";
+import { COPIES_REMOVED, removeCopies } from "./removal.ts";
 
 export interface JobRunnerOptions {
   readonly node: string;
@@ -20,39 +34,32 @@ export interface JobRunnerOptions {
   readonly log: Logger;
   readonly jobs: () => readonly ReplicationJob[];
   readonly guest: (name: string) => Guest | undefined;
+  /** The names of the cluster's nodes. */
+  readonly nodes: () => readonly string[];
   /** The volumes of a guest that are to be replicated: on storages that are not shared. */
   readonly volumes: (guest: Guest) => readonly VolumeRef[];
+  readonly storage: (name: string) => StorageDriver | undefined;
   /** Everything a run needs for this target. @throws QuorateError when the target can't be asked now. */
   readonly parts: (
-    job: ReplicationJob,
+    target: string,
     guest: Guest,
-  ) => Promise<Omit<ReplicationParts, "record" | "onProgress" | "clock">>;
+  ) => Promise<
+    Omit<ReplicationParts, "record" | "onProgress" | "clock" | "target"> & {
+      readonly target: ReplicationParts["target"] & Pick<TransferClient, "destroyReplica">;
+    }
+  >;
   /** Held while a run or a move works on a guest's volumes; undefined when somebody else holds it. */
   readonly claim: (guest: string) => (() => void) | undefined;
 }
 
-/** The part of a job's status that the source's agent owns. Written whole at each change. */
-type Owned = Pick<
-  ReplicationJobStatus,
-  | "state"
-  | "observedRunNow"
-  | "lastTry"
-  | "lastSync"
-  | "ageOfDataSeconds"
-  | "durationSeconds"
-  | "failCount"
-  | "lastRun"
-  | "snapshot"
-  | "baseGuid"
-  | "progress"
-  | "log"
-  | "conditions"
->;
+const REMOVE_AGAIN_MS = 30_000;
 
 /** Runs the replication jobs whose source this node is, when the controller's schedule or a person says so. */
 export class JobRunner {
   readonly #options: JobRunnerOptions;
-  readonly #running = new Map<string, Promise<void>>();
+  readonly #running = new Map<string, { readonly done: Promise<void>; readonly abort: AbortController }>();
+  /** When to try again to remove the copies of a deleted job, on the clock's elapsedMs. */
+  readonly #removeAt = new Map<string, number>();
 
   constructor(options: JobRunnerOptions) {
     this.#options = options;
@@ -61,55 +68,136 @@ export class JobRunner {
   /** Starts what is due. Called about once a second, and only while this host is quorate. */
   tick(signal: AbortSignal): void {
     for (const job of this.#options.jobs()) {
-      const name = job.metadata.name;
-      if (this.#running.has(name) || !this.#isDue(job)) continue;
-      const guest = this.#options.guest(job.spec.guest);
-      if (guest?.spec.nodeName !== this.#options.node) continue;
-      // Bound here and not started here yet: the newest data is where it ran last, and may be rolled back by what is sent from here.
-      if (guest.status?.node !== this.#options.node) continue;
-      // It has no disks before its first start.
-      if ((guest.status.volumes ?? []).length === 0) continue;
-      const release = this.#options.claim(job.spec.guest);
-      if (release === undefined) continue;
-      const run = this.#run(job, guest, signal)
-        .catch((error: unknown) =>
-          this.#options.log.error({ job: name, err: classify(error) }, "a replication run could not be recorded"),
-        )
-        .finally(() => {
-          release();
-          this.#running.delete(name);
-        });
-      this.#running.set(name, run);
+      const under = this.#running.get(job.metadata.name);
+      if (job.metadata.deletionTimestamp !== undefined) {
+        if (under === undefined) this.#remove(job);
+        else under.abort.abort();
+        continue;
+      }
+      if (under !== undefined) continue;
+      if (this.#isOurs(job) && tellsOfAnother(job)) this.#begin(job, () => this.#write(job, ownedBefore(job)));
+      else if (this.#isDue(job)) this.#start(job, signal);
     }
+  }
+
+  #start(job: ReplicationJob, signal: AbortSignal): void {
+    const guest = this.#options.guest(job.spec.guest);
+    if (guest?.spec.nodeName !== this.#options.node) return;
+    // Bound here and not started here yet: the newest data is where it ran last, and may be rolled back by what is sent from here.
+    if (guest.status?.node !== this.#options.node) return;
+    // It has no disks before its first start.
+    if ((guest.status.volumes ?? []).length === 0) return;
+    const release = this.#options.claim(job.spec.guest);
+    if (release === undefined) return;
+    this.#begin(job, (stop) => this.#run(job, guest, AbortSignal.any([signal, stop])).finally(release));
+  }
+
+  /**
+   * Answers the deletion of a job: its copies go, unless they are to be kept. Only where the guest lives and ran last, so that
+   * no copy goes that somebody could need; otherwise nothing is answered, and the copies stay.
+   */
+  #remove(job: ReplicationJob): void {
+    const { clock, node, jobs } = this.#options;
+    for (const name of this.#removeAt.keys())
+      if (!jobs().some(({ metadata }) => metadata.name === name)) this.#removeAt.delete(name);
+    const { status, spec, metadata } = job;
+    if (status?.source !== node || status.jobId === undefined || spec.removalPolicy === "Keep") return;
+    if (status.lastTry === undefined) return;
+    const answer = status.conditions?.find(({ type }) => type === COPIES_REMOVED);
+    if (answer?.status === "True" || clock.elapsedMs() < (this.#removeAt.get(metadata.name) ?? 0)) return;
+    const guest = this.#options.guest(spec.guest);
+    if (guest?.spec.nodeName !== node || guest.status?.node !== node) return;
+    if (jobVmid(status.jobId) !== guest.spec.vmid) return;
+    this.#begin(job, () => this.#removeCopies(job, guest, answer === undefined));
+  }
+
+  async #removeCopies(job: ReplicationJob, guest: Guest, unanswered: boolean): Promise<void> {
+    const { clock, log, namespace, node, volumes, storage, parts, nodes, claim } = this.#options;
+    const { name } = job.metadata;
+    const answer = (holds: boolean, reason: string, message: string) => {
+      const before = ownedBefore(job);
+      const found = condition(job, COPIES_REMOVED, holds, reason, message, rfc3339(clock.wallMs()));
+      return this.#write(job, { ...before, conditions: [...(before.conditions ?? []), found] });
+    };
+    if (unanswered) await answer(false, "Removing", "the copies are being removed");
+    const release = claim(job.spec.guest);
+    if (release === undefined) return;
+    try {
+      const left = await removeCopies({
+        job: job.status?.jobId ?? "",
+        source: node,
+        targets: [...new Set([targetOf(job), ...(job.status?.copies ?? []).map((copy) => copy.node)])],
+        nodes: nodes(),
+        volumes: volumes(guest),
+        storage,
+        client: async (target) => (await parts(target, guest)).target,
+      });
+      log.info({ job: name, namespace, left }, "the copies of a deleted job are removed");
+      await answer(true, "Removed", left.length === 0 ? "the copies are gone" : `left alone: ${left.join("; ")}`);
+    } catch (error) {
+      const { reason, message } = classify(error);
+      log.warn({ job: name, namespace, reason }, `copies of a deleted job stay for now: ${message}`);
+      this.#removeAt.set(name, clock.elapsedMs() + REMOVE_AGAIN_MS);
+      await answer(false, reason, `${message}; it is tried again. To let them stay, set spec.removalPolicy to Keep`);
+    } finally {
+      release();
+    }
+  }
+
+  /** One thing at a time for a job. */
+  #begin(job: ReplicationJob, work: (stop: AbortSignal) => Promise<void>): void {
+    const abort = new AbortController();
+    const { name } = job.metadata;
+    const done = work(abort.signal)
+      .catch((error: unknown) =>
+        this.#options.log.error({ job: name, err: classify(error) }, "the status of a replication job was not written"),
+      )
+      .finally(() => this.#running.delete(name));
+    this.#running.set(name, { done, abort });
   }
 
   /** Resolves when no run is under way; to be called after the signal aborted. */
   async idle(): Promise<void> {
-    await Promise.all(this.#running.values());
+    await Promise.all([...this.#running.values()].map(({ done }) => done));
   }
 
   /** One run outside of the schedule: the last difference before a guest leaves this node. */
   async runNow(
-    request: ReplicationRequest,
+    request: Omit<ReplicationRequest, "source" | "nodes" | "jobs">,
+    guest: Guest,
     parts: Omit<ReplicationParts, "record">,
     signal: AbortSignal,
   ): Promise<void> {
     const result = await replicate(
-      request,
+      { ...request, ...this.#surroundings(guest) },
       { ...parts, record: async () => undefined, clock: this.#options.clock },
       signal,
     );
     if (result.outcome === "Failed") throw new QuorateError(result.class, result.reason, result.message);
   }
 
+  /** What a run has to know beside its job: for whom snapshots are kept. */
+  #surroundings(guest: Guest): Pick<ReplicationRequest, "source" | "nodes" | "jobs"> {
+    const jobs = this.#options.jobs().filter((job) => job.spec.guest === guest.metadata.name);
+    const ids = jobs.flatMap((job) => job.status?.jobId ?? []);
+    return {
+      source: this.#options.node,
+      nodes: this.#options.nodes(),
+      // A job that has no id yet may still be given one that was there before: then nothing is forgotten.
+      ...(ids.length === jobs.length ? { jobs: ids } : {}),
+    };
+  }
+
+  /** This node sends for it. */
+  #isOurs({ status, metadata }: ReplicationJob): boolean {
+    return (
+      status?.source === this.#options.node && status.jobId !== undefined && metadata.deletionTimestamp === undefined
+    );
+  }
+
   #isDue(job: ReplicationJob): boolean {
     const { status, spec } = job;
-    if (
-      status?.source !== this.#options.node ||
-      status.jobId === undefined ||
-      job.metadata.deletionTimestamp !== undefined
-    )
-      return false;
+    if (status === undefined || !this.#isOurs(job)) return false;
     if (targetOf(job) === this.#options.node) return false;
     if (spec.runNow !== undefined && spec.runNow !== status.observedRunNow) return true;
     if (spec.suspend || status.nextSync === undefined) return false;
@@ -121,26 +209,22 @@ export class JobRunner {
   async #run(job: ReplicationJob, guest: Guest, signal: AbortSignal): Promise<void> {
     const { clock, log, namespace } = this.#options;
     const name = job.metadata.name;
-    const jobId = job.status?.jobId ?? "";
-    const started = clock.wallMs();
-    const base: Owned = {
-      ...ownedBefore(job),
-      state: "Running",
-      lastTry: time(started),
-      ...(job.spec.runNow === undefined ? {} : { observedRunNow: job.spec.runNow }),
-    };
+    const startedMs = clock.wallMs();
+    const base = running(job, startedMs);
     await this.#write(job, base);
+    let written = base;
     let result: ReplicationResult;
     try {
-      const parts = await this.#options.parts(job, guest);
+      const parts = await this.#options.parts(targetOf(job), guest);
       const { last: source } = job.spec.retention.source;
       const { last: target } = job.spec.retention.target;
       const request: ReplicationRequest = {
-        job: jobId,
+        job: job.status?.jobId ?? "",
         target: targetOf(job),
         volumes: this.#options.volumes(guest),
         ...(job.spec.rateMBps === undefined ? {} : { bytesPerSecond: job.spec.rateMBps * 1e6 }),
         retention: { source: Math.max(1, source), target: Math.max(1, target) },
+        ...this.#surroundings(guest),
       };
       result = await replicate(
         request,
@@ -148,29 +232,8 @@ export class JobRunner {
           ...parts,
           clock,
           record: async (success) => {
-            const finished = clock.wallMs();
-            await this.#write(job, {
-              ...withoutProgress(base),
-              state: "Idle",
-              lastSync: time(started),
-              ageOfDataSeconds: Math.max(0, Math.round((finished - started) / 1000)),
-              durationSeconds: Math.round(success.durationSeconds),
-              failCount: 0,
-              snapshot: {
-                name: success.snapshot,
-                guid: success.volumes[0]?.guid ?? "",
-                time: time(success.createdAt * 1000),
-              },
-              ...(success.volumes[0] === undefined ? {} : { baseGuid: success.volumes[0].guid }),
-              lastRun: {
-                startedAt: time(started),
-                finishedAt: time(finished),
-                outcome: "Succeeded",
-                bytes: success.bytes,
-                full: success.volumes.some((volume) => volume.kind === "full"),
-              },
-              conditions: conditions(job, true, "Synced", `copied to ${targetOf(job)}`, time(finished)),
-            });
+            written = succeeded(job, base, { startedMs, finishedMs: clock.wallMs() }, success);
+            await this.#write(job, written);
           },
           onProgress: (progress: Progress) => {
             void this.#write(job, {
@@ -188,35 +251,17 @@ export class JobRunner {
         signal,
       );
     } catch (error) {
-      const failure = classify(error);
-      result = {
-        outcome: "Failed",
-        reason: failure.reason,
-        class: failure.class,
-        message: failure.message,
-        log: [`failed: ${failure.reason}: ${failure.message}`],
-      };
+      const { reason, class: errorClass, message } = classify(error);
+      const line = `${new Date(clock.wallMs()).toISOString()} failed: ${reason}: ${message}`;
+      result = { outcome: "Failed", reason, class: errorClass, message, log: [line] };
     }
     if (result.outcome === "Succeeded") {
       log.info({ job: name, namespace, bytes: result.bytes, snapshot: result.snapshot }, "replicated");
-      return;
+    } else {
+      log.warn({ job: name, namespace, reason: result.reason }, result.message);
+      written = failed(job, base, { startedMs, finishedMs: clock.wallMs() }, result);
     }
-    log.warn({ job: name, namespace, reason: result.reason }, result.message);
-    const finished = time(clock.wallMs());
-    await this.#write(job, {
-      ...withoutProgress(base),
-      state: "Failed",
-      failCount: (job.status?.failCount ?? 0) + 1,
-      lastRun: {
-        startedAt: time(started),
-        finishedAt: finished,
-        outcome: "Failed",
-        reason: result.reason,
-        message: result.message.slice(0, 1000),
-      },
-      log: result.log.slice(-20).map((line) => line.slice(0, 500)),
-      conditions: conditions(job, false, result.reason, result.message.slice(0, 1000), finished),
-    });
+    await this.#write(job, withLog(written, job, result.log));
   }
 
   async #write(job: ReplicationJob, status: Owned): Promise<void> {
@@ -232,66 +277,4 @@ export class JobRunner {
       { fieldManager: `quorate-agent-${node}`, force: true },
     );
   }
-}
-
-/** Where a run goes: a job turns round when its guest runs on the node that `spec.target` names. */
-export function targetOf(job: ReplicationJob): string {
-  return job.status?.target ?? job.spec.target;
-}
-
-/** What earlier runs wrote stays until this one ends. */
-function ownedBefore(job: ReplicationJob): Owned {
-  const { status } = job;
-  if (status === undefined) return {};
-  const { observedRunNow, lastSync, ageOfDataSeconds, durationSeconds, failCount, lastRun, snapshot, baseGuid, log } =
-    status;
-  const kept = {
-    observedRunNow,
-    lastSync,
-    ageOfDataSeconds,
-    durationSeconds,
-    failCount,
-    lastRun,
-    snapshot,
-    baseGuid,
-    log,
-  };
-  const ours =
-    status.conditions?.filter((condition) => condition.type === "Failed" || condition.type === "Fresh") ?? [];
-  return {
-    ...Object.fromEntries(Object.entries(kept).filter(([, value]) => value !== undefined)),
-    ...(ours.length === 0 ? {} : { conditions: ours }),
-  };
-}
-
-function withoutProgress(owned: Owned): Owned {
-  const { progress: _progress, ...rest } = owned;
-  return rest;
-}
-
-function conditions(
-  job: ReplicationJob,
-  good: boolean,
-  reason: string,
-  message: string,
-  wall: string,
-): NonNullable<Owned["conditions"]> {
-  const make = (type: string, holds: boolean) => {
-    const status = holds ? ("True" as const) : ("False" as const);
-    const before = job.status?.conditions?.find((condition) => condition.type === type);
-    return {
-      type,
-      status,
-      observedGeneration: job.metadata.generation ?? 0,
-      lastTransitionTime: before?.status === status ? before.lastTransitionTime : wall,
-      reason,
-      message,
-    };
-  };
-  return [make("Failed", !good), make("Fresh", good)];
-}
-
-/** RFC 3339 in whole seconds, as the API's time fields want it. */
-function time(wallMs: number): string {
-  return new Date(wallMs).toISOString().replace(/\.\d+Z$/, "Z");
 }

@@ -83,6 +83,10 @@ export class NodeCaches {
     return this.#nodes.get(`${this.#namespace}/${name}`);
   }
 
+  nodes(): readonly ClusterNode[] {
+    return this.#nodes.list(this.#namespace);
+  }
+
   guest(name: string): Guest | undefined {
     return this.#guests.get(`${this.#namespace}/${name}`);
   }

@@ -38,11 +38,13 @@ export class NodeReplication {
       log,
       jobs: () => caches.jobs(),
       guest: (name) => caches.guest(name),
+      nodes: () => caches.nodes().map(({ metadata }) => metadata.name),
       volumes: (guest) =>
         owner
           .localVolumes(guest)
           .filter((ref) => guest.spec.volumes?.find((volume) => volume.name === ref.volume)?.replicate !== false),
-      parts: async (job, guest) => this.#parts(targetOf(job), guest),
+      storage: (name) => owner.storage(name),
+      parts: (target, guest) => this.#parts(target, guest),
       claim: (name) => this.claim(name),
     });
   }
@@ -72,7 +74,7 @@ export class NodeReplication {
       .jobs()
       .find((each) => each.spec.guest === guest.metadata.name && targetOf(each) === target);
     const jobId = job?.status?.jobId ?? `${guest.spec.vmid ?? 0}-9999`;
-    await this.#jobs.runNow({ job: jobId, target, volumes }, await this.#parts(target, guest), signal);
+    await this.#jobs.runNow({ job: jobId, target, volumes }, guest, await this.#parts(target, guest), signal);
   }
 
   /** Where this node receives, once it does. */

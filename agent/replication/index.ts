@@ -1,6 +1,7 @@
 export {
   type ConflictReason,
   leftovers,
+  type NodeFilter,
   newestCommon,
   newestCompleteSet,
   planCleanup,

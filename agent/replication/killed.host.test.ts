@@ -30,7 +30,7 @@ after(async () => {
   if (!skip) await lab[Symbol.asyncDispose]();
 });
 
-const run = (parts: ReplicationParts) => replicate({ job, target: "n2", volumes }, parts);
+const run = (parts: ReplicationParts) => replicate({ job, source: "n1", target: "n2", volumes }, parts);
 
 /**
  * An agent that is killed right after the effect with this number happened: nothing it does afterwards has an effect.
@@ -144,7 +144,7 @@ test("the process of the agent is killed in the middle of the stream: nothing re
       holder: lab.n1.zfs.holder,
       identity: lab.n1.identity,
       port: lab.n2.server.port,
-      request: { job, target: "n2", volumes, bytesPerSecond: 200_000 },
+      request: { job, source: "n1", target: "n2", volumes, bytesPerSecond: 200_000 },
     }),
   );
   const commands = () => shell(lab.n2, "pgrep -fc '^zfs (receive|send) .*vm-100-' || true");

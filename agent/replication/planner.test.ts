@@ -18,6 +18,15 @@ function side(...list: string[]): VolumeState {
   return { id, exists: true, snapshots };
 }
 
+/** The same with marks: which node's newest copy a snapshot is. */
+function marked(state: VolumeState, marks: Record<string, string>): VolumeState {
+  const snapshots = state.snapshots.map((snapshot) => {
+    const newestOn = Object.keys(marks).filter((node) => marks[node] === snapshot.guid);
+    return newestOn.length === 0 ? snapshot : { ...snapshot, newestOn };
+  });
+  return { ...state, snapshots };
+}
+
 const replica = (...list: string[]): VolumeState => ({ ...side(...list), replicaOf: job });
 const absent: VolumeState = { id, exists: false, snapshots: [] };
 const names = (refs: readonly { guid: string }[]) => refs.map(({ guid }) => guid);
@@ -37,11 +46,42 @@ describe("how a volume gets to the target", () => {
     ["another name on the target is the same snapshot", side("1", "2:a"), replica("1", "2:b"), "from 2"],
     ["an older base is taken when the target lost the newer ones", side("1", "2", "3"), replica("1"), "from 1"],
     [
-      "another job's snapshot in between is sent along",
+      "what another node goes on from is sent before the new one",
+      marked(side("1", `5:${others(2)}`, "3"), { n3: "5", n4: "1" }),
+      replica("1"),
+      "from 1 via 5",
+    ],
+    [
+      "with all of it comes what other nodes go on from, oldest first",
+      marked(side("1", `5:${others(2)}`, "3", "4"), { n3: "5", n4: "3" }),
+      absent,
+      "full via 5,3",
+    ],
+    [
+      "another job's snapshot that no node goes on from is not sent",
       side("1", `5:${others(2)}`, "3"),
       replica("1"),
-      "from 1 with intermediates",
+      "from 1",
     ],
+    [
+      "the copy went on before the guest was recovered here from an older one: kept as a branch",
+      { ...side("1", `5:${others(2)}`), tookOverTxg: 101 },
+      replica("1", "2", "3"),
+      "from 1 after keeping a branch",
+    ],
+    [
+      "not so when the source itself was taken back later",
+      { ...side("1", `5:${others(2)}`, "3"), tookOverTxg: 100 },
+      replica("1", `5:${others(2)}`, "3", "4"),
+      "TargetNewer",
+    ],
+    [
+      "nor when the copy has a user's snapshot",
+      { ...side("1"), tookOverTxg: 100 },
+      replica("1", "9:mine"),
+      "TargetNewer",
+    ],
+    ["nor when it is no copy but data of its own", { ...side("1", "4"), tookOverTxg: 101 }, side("1", "2"), "Diverged"],
     ["a user's snapshot in between is not", side("1", "5:mine", "3"), replica("1"), "from 1"],
     [
       "pieces of a broken stream, since removed on the source: back to the base first",
@@ -70,6 +110,8 @@ describe("how a volume gets to the target", () => {
     ["the target was written to", side("1", "2"), { ...replica("1"), writtenBytes: 4096 }, "TargetModified"],
     ["the target was not written to", side("1", "2"), { ...replica("1"), writtenBytes: 0 }, "from 1"],
   ];
+  const via = (list: readonly Snapshot[]) => (list.length === 0 ? "" : ` via ${names(list)}`);
+  const AFTER = { Nothing: "", RollBack: " after rolling back", Branch: " after keeping a branch" };
   for (const [sentence, source, target, expected] of plans) {
     test(sentence, () => {
       const plan = planVolume(job, source, target);
@@ -77,8 +119,8 @@ describe("how a volume gets to the target", () => {
         plan.kind === "conflict"
           ? plan.reason
           : plan.kind === "full"
-            ? "full"
-            : `from ${plan.base.guid}${plan.intermediates ? " with intermediates" : ""}${plan.rollBack ? " after rolling back" : ""}`;
+            ? `full${via(plan.via)}`
+            : `from ${plan.base.guid}${via(plan.via)}${AFTER[plan.beyond]}`;
       assert.equal(said, expected, plan.kind === "conflict" ? plan.message : "");
     });
   }
@@ -140,6 +182,31 @@ describe("what is removed", () => {
     assert.deepEqual(cleanup(source, target, { source: 9, target: 9 }), [[], []]);
   });
 
+  test("what another node goes on from stays on both sides, also when this job made it", () => {
+    const keep = { source: 1, target: 1 };
+    const source = marked(side("1", "2", "3"), { n3: "1" });
+    const target = marked(replica("1", `5:${others(0)}`, "2", "3"), { n3: "1", n4: "5" });
+    const old = planCleanup(job, source, target, keep, (node) => node !== "n2");
+    assert.deepEqual([names(old.source), names(old.target)], [["2"], ["2"]]);
+    const forgotten = planCleanup(job, source, target, keep, (node) => node === "n3");
+    assert.deepEqual([names(forgotten.source), names(forgotten.target)], [["2"], ["2", "5"]], "n4 left the cluster");
+    assert.deepEqual(names(leftovers(job, marked(side("1", "2", "3"), { n3: "2" }), replica("1"))), ["3"]);
+  });
+
+  test("what a job left that is no more goes on both sides, unless a node goes on from it", () => {
+    const sides = marked(side(`5:${others(0)}`, `6:${others(1)}`, "1", "2"), { n3: "6" });
+    const old = (jobs?: string[]) => {
+      const { source, target } = planCleanup(job, sides, sides, { source: 1, target: 1 }, undefined, jobs);
+      return [names(source), names(target)];
+    };
+    assert.deepEqual(old([job]), [
+      ["1", "5"],
+      ["1", "5"],
+    ]);
+    assert.deepEqual(old([job, "100-1"]), [["1"], ["1"]]);
+    assert.deepEqual(old(), [["1"], ["1"]], "not known which jobs there are");
+  });
+
   test("before a run: this job's snapshots that never arrived, and nothing when it is not clear what did", () => {
     assert.deepEqual(names(leftovers(job, side("1", "2", "9:mine", `5:${others(1)}`, "3"), replica("1"))), ["2", "3"]);
     assert.deepEqual(names(leftovers(job, side("1", "2"), absent)), ["1", "2"]);
@@ -152,6 +219,8 @@ describe("what a guest is recovered to", () => {
 
   test("the newest snapshot all volumes have; the volumes that are ahead are named", () => {
     assert.equal(set(replica("1", "2"), replica(`11:${own(1)}`, `12:${own(2)}`))?.name, own(2));
+    const along = set(replica("1", `5:${others(3)}`, "2"), replica(`11:${own(1)}`, `15:${others(3)}`));
+    assert.equal(along?.name, others(3), "another job's snapshot that both have is a moment as well");
     const broken = set(replica("1", "2"), replica(`11:${own(1)}`));
     assert.equal(broken?.name, own(1));
     assert.deepEqual(
@@ -163,6 +232,11 @@ describe("what a guest is recovered to", () => {
   test("nothing when a volume is missing or no run was complete", () => {
     assert.equal(set(replica("1"), absent), undefined);
     assert.equal(set(replica("1"), replica("2")), undefined);
+    assert.equal(
+      set(replica("1:auto"), replica("1:auto")),
+      undefined,
+      "a user's snapshots are of moments of their own",
+    );
     assert.equal(set(), undefined);
   });
 });
@@ -293,17 +367,13 @@ function runOnce(world: World, how: Step, name: string): void {
   const left = new Set(names(leftovers(job, source, target)));
   world.source.snapshots = world.source.snapshots.filter(({ guid }) => !left.has(guid));
   const base = plan.kind === "incremental" ? plan.base : undefined;
-  if (plan.kind === "incremental" && plan.rollBack) {
+  if (plan.kind === "incremental" && plan.beyond !== "Nothing") {
     const at = world.target.snapshots.findIndex(({ guid }) => guid === base?.guid);
     world.target.snapshots = world.target.snapshots.slice(0, at + 1);
   }
   world.snapshot(world.source, name);
   if (how === "broken run") return;
-  const from = world.source.snapshots.findIndex(({ guid }) => guid === base?.guid);
-  const between =
-    plan.kind === "incremental" && plan.intermediates
-      ? world.source.snapshots.slice(from + 1)
-      : world.source.snapshots.slice(-1);
+  const between = [...plan.via, ...world.source.snapshots.slice(-1)];
   if (how === "half run" && between.length < 2) return;
   world.receive(how === "half run" ? between.slice(0, -1) : between, base);
   if (how === "half run") return;

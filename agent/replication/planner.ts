@@ -9,15 +9,21 @@ import { jobVmid, snapshotJob, volumeName } from "../storage/index.ts";
  * by their names.
  */
 export type VolumePlan =
-  | { readonly kind: "full" }
+  | {
+      readonly kind: "full";
+      /** What other nodes go on from, oldest first: each is sent before the new snapshot, so that the target can serve them. */
+      readonly via: readonly Snapshot[];
+    }
   | {
       readonly kind: "incremental";
       /** The newest snapshot both sides have, as it is on the source. */
       readonly base: Snapshot;
-      /** Send the snapshots between base and newest as well: another job of the guest goes on from one of them. */
-      readonly intermediates: boolean;
-      /** The target holds pieces of a broken run after the base and has to go back to it first. */
-      readonly rollBack: boolean;
+      readonly via: readonly Snapshot[];
+      /**
+       * What becomes of snapshots that the target has beyond the base. `RollBack`: they are pieces of a broken run and go.
+       * `Branch`: they are of a line that ended when the guest was recovered from an older copy; they are kept beside the copy.
+       */
+      readonly beyond: "Nothing" | "RollBack" | "Branch";
     }
   | { readonly kind: "conflict"; readonly reason: ConflictReason; readonly message: string };
 
@@ -43,8 +49,21 @@ export interface Retention {
   readonly target: number;
 }
 
-/** How the next run brings the source's present state to the target. Made before the run's own snapshot. */
-export function planVolume(job: JobId, source: VolumeState, target: VolumeState): VolumePlan {
+/** Whether a node's mark on a snapshot counts: it may go on from there one day. Not so for one that left the cluster. */
+export type NodeFilter = (node: string) => boolean;
+
+const ANY_NODE: NodeFilter = () => true;
+
+/**
+ * How the next run brings the source's present state to the target. Made before the run's own snapshot.
+ * @param others the nodes, other than these two, that may be sent to one day
+ */
+export function planVolume(
+  job: JobId,
+  source: VolumeState,
+  target: VolumeState,
+  others: NodeFilter = ANY_NODE,
+): VolumePlan {
   const conflict = (reason: ConflictReason, sentence: string): VolumePlan => ({
     kind: "conflict",
     reason,
@@ -52,7 +71,7 @@ export function planVolume(job: JobId, source: VolumeState, target: VolumeState)
   });
 
   if (!source.exists) return conflict("DataMissing", "the volume is not on the source");
-  if (!target.exists) return { kind: "full" };
+  if (!target.exists) return { kind: "full", via: neededBy(source, others) };
   if (target.snapshots.length === 0) {
     return conflict(
       "NameTaken",
@@ -66,8 +85,8 @@ export function planVolume(job: JobId, source: VolumeState, target: VolumeState)
 
   const newerOnSource = after(source.snapshots, base);
   const newerOnTarget = after(target.snapshots, base);
-  const pieces = target.replicaOf !== undefined && newerOnTarget.every((snapshot) => isAnotherJobs(snapshot, job));
-  if (newerOnTarget.length > 0 && !pieces) {
+  const beyond = beyondBase(job, source, target, base);
+  if (beyond === "Unknown") {
     const own = newerOnSource.length > 0;
     return own
       ? conflict("Diverged", `both sides went on from ${base.name} in different ways; decide which one to keep`)
@@ -82,48 +101,97 @@ export function planVolume(job: JobId, source: VolumeState, target: VolumeState)
   return {
     kind: "incremental",
     base,
-    intermediates: newerOnSource.some((snapshot) => isAnotherJobs(snapshot, job)),
-    rollBack: newerOnTarget.length > 0,
+    via: neededBy(source, others).filter(({ createTxg }) => createTxg > base.createTxg),
+    beyond,
   };
+}
+
+/** What the snapshots are that only the target has after the base. `Unknown`: perhaps somebody's data. */
+function beyondBase(
+  job: JobId,
+  source: VolumeState,
+  target: VolumeState,
+  base: Snapshot,
+): "Nothing" | "RollBack" | "Branch" | "Unknown" {
+  const newer = after(target.snapshots, base);
+  if (newer.length === 0) return "Nothing";
+  const byJobs = newer.every((snapshot) => snapshotJob(snapshot.name) === job || isAnotherJobs(snapshot, job));
+  if (target.replicaOf === undefined || !byJobs) return "Unknown";
+  // The source went on from a copy that was taken over at or after the base: the target's rest is of the line before.
+  if (source.tookOverTxg !== undefined && source.tookOverTxg >= base.createTxg) return "Branch";
+  return newer.every((snapshot) => isAnotherJobs(snapshot, job)) ? "RollBack" : "Unknown";
+}
+
+/**
+ * The snapshots some other node goes on from, oldest first: at most one a node. They are carried to every copy and kept on
+ * it, so that whichever node becomes the source has a base in common with each of the others.
+ */
+function neededBy(volume: VolumeState, others: NodeFilter): Snapshot[] {
+  return inOrder(volume.snapshots).filter(
+    (snapshot) => isNeeded(snapshot, others) && jobVmid(snapshotJob(snapshot.name) ?? "") === volume.id.vmid,
+  );
+}
+
+function isNeeded({ newestOn }: Snapshot, others: NodeFilter): boolean {
+  return newestOn?.some(others) === true;
 }
 
 /**
  * What earlier runs of this job that failed left on the source: its snapshots that the target never got. To be removed
  * before the next snapshot, and only when the plan is no conflict.
  */
-export function leftovers(job: JobId, source: VolumeState, target: VolumeState): SnapshotRef[] {
+export function leftovers(
+  job: JobId,
+  source: VolumeState,
+  target: VolumeState,
+  others: NodeFilter = ANY_NODE,
+): SnapshotRef[] {
   const base = newestCommon(source.snapshots, target.snapshots);
   if (base === undefined && target.exists) return [];
   const newer = base === undefined ? source.snapshots : after(source.snapshots, base);
-  return newer.filter((snapshot) => snapshotJob(snapshot.name) === job).map(ref);
+  return newer.filter((snapshot) => snapshotJob(snapshot.name) === job && !isNeeded(snapshot, others)).map(ref);
 }
 
 /**
  * What to remove after a run in which every volume arrived and was recorded. The newest common snapshot stays on both
- * sides whatever the retention; so does everything newer, every snapshot of a user, and on the source every snapshot of
- * another job. On the target, another job's snapshot goes when the source has it no more.
+ * sides whatever the retention; so does everything newer, every snapshot of a user, every one that another node goes on
+ * from, and on the source every snapshot of another job that there is. On the target, another job's snapshot goes when the
+ * source has it no more.
+ * @param jobs the guest's jobs; absent: not known, so any may be there
  */
 export function planCleanup(
   job: JobId,
   source: VolumeState,
   target: VolumeState,
   retention: Retention,
+  others: NodeFilter = ANY_NODE,
+  jobs?: readonly JobId[],
 ): { source: SnapshotRef[]; target: SnapshotRef[] } {
   const base = newestCommon(source.snapshots, target.snapshots);
   if (base === undefined) return { source: [], target: [] };
   const onSource = new Set(source.snapshots.map((snapshot) => snapshot.guid));
   const own = (snapshot: Snapshot) => snapshotJob(snapshot.name) === job;
+  const unneeded = (snapshot: Snapshot) => !isNeeded(snapshot, others);
+  const orphan = (snapshot: Snapshot) =>
+    isAnotherJobs(snapshot, job) && jobs !== undefined && !jobs.includes(snapshotJob(snapshot.name) ?? "");
   const stale = (snapshot: Snapshot) => isAnotherJobs(snapshot, job) && !onSource.has(snapshot.guid);
+  const olderOnSource = before(source.snapshots, base);
   const olderOnTarget = before(target.snapshots, base);
+  const removed = (ownOnes: readonly Snapshot[], rest: readonly Snapshot[]) =>
+    [...ownOnes, ...rest].filter(unneeded).map(ref);
   return {
-    source: beyond(before(source.snapshots, base).filter(own), retention.source).map(ref),
-    target: [...beyond(olderOnTarget.filter(own), retention.target), ...olderOnTarget.filter(stale)].map(ref),
+    source: removed(beyond(olderOnSource.filter(own), retention.source), olderOnSource.filter(orphan)),
+    target: removed(
+      beyond(olderOnTarget.filter(own), retention.target),
+      olderOnTarget.filter((snapshot) => stale(snapshot) || orphan(snapshot)),
+    ),
   };
 }
 
 /**
- * The newest snapshot of the job that every volume has: the state a guest is recovered to. A run that broke between two
- * volumes leaves one of them ahead; a guest must never start from such a mixture. Within a job a name belongs to one run.
+ * The newest snapshot of the guest's jobs that every volume has: the state a guest is recovered to. A run that broke between
+ * two volumes leaves one of them ahead; a guest must never start from such a mixture. Within a guest a name belongs to one
+ * run, which took it of all volumes at once; whichever job brought it here makes no difference.
  */
 export function newestCompleteSet(
   job: JobId,
@@ -132,7 +200,7 @@ export function newestCompleteSet(
   const [first, ...others] = volumes;
   const complete = first?.snapshots.findLast(
     (snapshot) =>
-      snapshotJob(snapshot.name) === job &&
+      jobVmid(snapshotJob(snapshot.name) ?? "") === jobVmid(job) &&
       others.every((other) => other.snapshots.some(({ name }) => name === snapshot.name)),
   );
   if (complete === undefined) return undefined;

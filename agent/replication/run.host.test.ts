@@ -44,6 +44,7 @@ beforeEach(async () => {
 
 const request = (overrides: Partial<ReplicationRequest> = {}): ReplicationRequest => ({
   job: `${vmid}-0`,
+  source: "n1",
   target: "n2",
   volumes: [root, data],
   ...overrides,
@@ -137,7 +138,7 @@ describe("a run", { skip }, () => {
     await lab.n1.storage.deactivate(root);
     await lab.n2.storage.activate(root);
     await scribble(lab.n2, root, { mib: 1, at: 5 });
-    const back = await replicate(request({ target: "n1", volumes: [root] }), lab.parts(lab.n2, lab.n1));
+    const back = await replicate(request({ source: "n2", target: "n1", volumes: [root] }), lab.parts(lab.n2, lab.n1));
     assert.ok(succeeded(back).bytes < 2 * MIB);
     await same(root);
     assert.equal(
@@ -345,6 +346,7 @@ function bind(target: ReplicationParts["target"]): ReplicationParts["target"] {
     send: (...args) => target.send(...args),
     destroySnapshots: (...args) => target.destroySnapshots(...args),
     rollBack: (...args) => target.rollBack(...args),
+    branchOff: (...args) => target.branchOff(...args),
   };
 }
 
@@ -354,7 +356,7 @@ describe("the surroundings", { skip }, () => {
     const volume = volumeRef("root");
     await small.n1.storage.ensureVolume(volume, { sizeBytes: 128 * MIB });
     await scribble(small.n1, volume, { mib: 4 });
-    const job = { job: "100-0", target: "n2", volumes: [volume] };
+    const job = { job: "100-0", source: "n1", target: "n2", volumes: [volume] };
     succeeded(await replicate(job, small.parts(small.n1, small.n2)));
     const before = await checksum(small.n2, volume);
     await small.n2.zfs.zfs("create", "-o", "reservation=64M", "tank/filler");

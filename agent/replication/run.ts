@@ -2,28 +2,36 @@ import { type Clock, systemClock } from "../../clock.ts";
 import { classify, type ErrorClass, QuorateError } from "../../errors.ts";
 import type { Host } from "../host/index.ts";
 import {
+  type CopyMark,
   type JobId,
   type ReplicationStorage,
   type Snapshot,
   type StorageDriver,
+  snapshotJob,
   snapshotName,
   type VolumeRef,
   type VolumeState,
   volumeName,
 } from "../storage/index.ts";
 import type { TransferClient } from "../transfer/index.ts";
-import { leftovers, planCleanup, planVolume, type Retention, type VolumePlan } from "./planner.ts";
+import { leftovers, type NodeFilter, planCleanup, planVolume, type Retention, type VolumePlan } from "./planner.ts";
 import { type Progress, ProgressMeter } from "./progress.ts";
 import { RunLog } from "./run-log.ts";
 import { Source } from "./source.ts";
 
 export interface ReplicationRequest {
   readonly job: JobId;
+  /** This node. */
+  readonly source: string;
   readonly target: string;
   readonly volumes: readonly VolumeRef[];
   /** Bytes in a second, for the whole run; absent: as fast as it goes. */
   readonly bytesPerSecond?: number;
   readonly retention?: Retention;
+  /** The nodes of the cluster: nothing is kept for one that left. Absent: not known, so nothing is forgotten. */
+  readonly nodes?: readonly string[];
+  /** The jobs of the guest: what others left behind is tidied up. Absent: not known. */
+  readonly jobs?: readonly JobId[];
 }
 
 /** `Freeze`: file systems of the guest where its agent can; `Pause`: the guest must not write at all. */
@@ -32,7 +40,7 @@ export type QuiesceLevel = "Freeze" | "Pause";
 export interface ReplicationParts {
   readonly host: Host;
   readonly storage: (name: string) => StorageDriver | undefined;
-  readonly target: Pick<TransferClient, "listSnapshots" | "send" | "destroySnapshots" | "rollBack">;
+  readonly target: Pick<TransferClient, "listSnapshots" | "send" | "destroySnapshots" | "rollBack" | "branchOff">;
   /** Quiesces the guest if it runs and returns what lets it go on, which is always called, also when the snapshot fails. */
   readonly quiesce: (level: QuiesceLevel) => Promise<() => Promise<void>>;
   /** Makes the success known (status). Nothing older is removed before it resolved. */
@@ -106,6 +114,8 @@ class Run {
   readonly #signal: AbortSignal | undefined;
   readonly #clock: Clock;
   readonly #source: Source;
+  /** The nodes beside these two that may be sent to one day. */
+  readonly #others: NodeFilter;
 
   constructor(request: ReplicationRequest, parts: ReplicationParts, log: RunLog, signal: AbortSignal | undefined) {
     this.#request = request;
@@ -114,16 +124,20 @@ class Run {
     this.#signal = signal;
     this.#clock = parts.clock ?? systemClock;
     this.#source = new Source(request.volumes, parts.storage);
+    const { source, target, nodes } = request;
+    this.#others = (node) => node !== source && node !== target && (nodes === undefined || nodes.includes(node));
   }
 
   async execute(): Promise<ReplicationSuccess> {
-    const { job, target } = this.#request;
+    const { job, source, target } = this.#request;
+    this.#log.add(`job ${job} from ${source} to ${target}`);
     const startedMs = this.#clock.elapsedMs();
     const works = await this.#plan();
     await this.#prepare(works);
     const name = await this.#snapshot(works);
     const sent = await this.#send(works, name);
     await this.#verify(sent);
+    for (const { work, snapshot } of sent) await work.storage.mark(work.ref, [{ node: target, guid: snapshot.guid }]);
     const bytes = sent.reduce((sum, volume) => sum + volume.bytes, 0);
     const success: ReplicationSuccess = {
       snapshot: name,
@@ -158,7 +172,7 @@ class Run {
       const [source, copy] = [here[i], there[i]];
       if (source === undefined || copy === undefined)
         throw new QuorateError("bug", "InternalError", `no state of ${volumeName(ref)}`);
-      const plan = planVolume(job, source, copy);
+      const plan = planVolume(job, source, copy, this.#others);
       if (plan.kind === "conflict") conflicts.push(plan);
       else works.push({ ref, storage: this.#source.replication(ref), source, target: copy, plan });
     });
@@ -183,14 +197,20 @@ class Run {
     const { job } = this.#request;
     for (const { ref, storage, source, target, plan } of works) {
       if (plan.kind === "incremental") await storage.hold(ref, job, [plan.base.name]);
-      const left = leftovers(job, source, target);
+      const left = leftovers(job, source, target, this.#others);
       if (left.length > 0) {
         this.#log.add(`${ref.volume}: removing ${left.map(({ name }) => name).join(", ")}, which never arrived`);
         await storage.destroySnapshots(ref, job, left);
       }
-      if (plan.kind === "incremental" && plan.rollBack) {
+      if (plan.kind === "incremental" && plan.beyond === "RollBack") {
         this.#log.add(`${ref.volume}: taking the target back to ${plan.base.name} after a broken run`);
         await this.#parts.target.rollBack(job, ref, plan.base);
+      }
+      if (plan.kind === "incremental" && plan.beyond === "Branch") {
+        const kept = await this.#parts.target.branchOff(job, ref, plan.base);
+        this.#log.add(
+          `${ref.volume}: the copy on ${this.#request.target} had data from before the guest was recovered here; it goes on from ${plan.base.name}, and that data is kept there as ${kept}`,
+        );
       }
     }
   }
@@ -227,7 +247,7 @@ class Run {
     works: readonly VolumeWork[],
     name: string,
   ): Promise<{ work: VolumeWork; snapshot: Snapshot; bytes: number }[]> {
-    const { job, bytesPerSecond } = this.#request;
+    const { job, target, bytesPerSecond } = this.#request;
     const now = await this.#source.inspect();
     const sent: { work: VolumeWork; snapshot: Snapshot; bytes: number }[] = [];
     for (const [i, work] of works.entries()) {
@@ -239,33 +259,46 @@ class Run {
           "SnapshotGone",
           `${volumeName(ref)}@${name} was removed before it was sent`,
         );
-      const base = plan.kind === "incremental" ? plan.base : undefined;
-      const { command, args } = storage.sendCommand(
-        ref,
-        name,
-        plan.kind === "incremental" ? { name: plan.base.name, intermediates: plan.intermediates } : undefined,
-      );
+      let base = plan.kind === "incremental" ? plan.base : undefined;
+      const steps = [...plan.via, snapshot];
+      // From the first stream on the target may have a copy, whatever becomes of this run.
+      if (base === undefined) await storage.mark(ref, [{ node: target, guid: steps[0]?.guid ?? snapshot.guid }]);
       const meter = new ProgressMeter(
         ref.volume,
         this.#clock,
         base === undefined ? now[i]?.referencedBytes : undefined,
         this.#parts.onProgress,
       );
-      const bytes = await this.#parts.target.send({
-        job,
-        volume: ref,
-        toGuid: snapshot.guid,
-        ...(base === undefined ? {} : { fromGuid: base.guid }),
-        produce: () => this.#parts.host.spawn(command, args, { stdio: ["ignore", "pipe", "pipe"] }),
-        failure: (error) => storage.failure(error),
-        onBytes: (count) => meter.add(count),
-        ...(bytesPerSecond === undefined ? {} : { bytesPerSecond }),
-        ...(this.#signal === undefined ? {} : { signal: this.#signal }),
-      });
-      this.#log.add(`${ref.volume}: ${bytes} bytes sent`);
+      let bytes = 0;
+      for (const step of steps) {
+        const { command, args } = storage.sendCommand(ref, step.name, base?.name);
+        bytes += await this.#parts.target.send({
+          job,
+          volume: ref,
+          toGuid: step.guid,
+          ...(base === undefined ? {} : { fromGuid: base.guid }),
+          ...(step === snapshot ? { marks: this.#marksFor(now[i], snapshot) } : {}),
+          produce: () => this.#parts.host.spawn(command, args, { stdio: ["ignore", "pipe", "pipe"] }),
+          failure: (error) => storage.failure(error),
+          onBytes: (count) => meter.add(count),
+          ...(bytesPerSecond === undefined ? {} : { bytesPerSecond }),
+          ...(this.#signal === undefined ? {} : { signal: this.#signal }),
+        });
+        base = step;
+      }
+      const along = plan.via.map((via) => via.name).join(", ");
+      this.#log.add(`${ref.volume}: ${bytes} bytes sent${along === "" ? "" : `, ${along} with it`}`);
       sent.push({ work, snapshot, bytes });
     }
     return sent;
+  }
+
+  /** What the target is to know of the others: where each of them goes on from, and this node from the new snapshot. */
+  #marksFor(source: VolumeState | undefined, snapshot: Snapshot): CopyMark[] {
+    const others = (source?.snapshots ?? []).flatMap(({ guid, newestOn = [] }) =>
+      newestOn.filter(this.#others).map((node) => ({ node, guid })),
+    );
+    return [...others, { node: this.#request.source, guid: snapshot.guid }];
   }
 
   /** The target's own list says so: an acknowledgement alone is not believed. */
@@ -280,17 +313,23 @@ class Run {
   }
 
   async #tidy(works: readonly VolumeWork[]): Promise<void> {
-    const { job, volumes, retention = { source: 1, target: 1 } } = this.#request;
+    const { job, volumes, jobs, retention = { source: 1, target: 1 } } = this.#request;
     const [here, there] = await Promise.all([this.#source.inspect(), this.#parts.target.listSnapshots(job, volumes)]);
-    for (const [i, { ref, storage }] of works.entries()) {
+    for (const [i, { ref, storage, plan }] of works.entries()) {
       const [source, copy] = [here[i], there[i]];
       if (source === undefined || copy === undefined) continue;
-      const old = planCleanup(job, source, copy, retention);
+      // Held as the base of this run; if another made it, its own hold is what it keeps.
+      if (plan.kind === "incremental" && snapshotJob(plan.base.name) !== job)
+        await storage.release(ref, job, [plan.base.name]);
+      const old = planCleanup(job, source, copy, retention, this.#others, jobs);
       // The target first: the base on the source is the last to go.
       const kept =
         old.target.length === 0 ? [] : (await this.#parts.target.destroySnapshots(job, ref, old.target)).kept;
       if (old.source.length > 0) kept.push(...(await storage.destroySnapshots(ref, job, old.source)).kept);
-      if (kept.length > 0) this.#log.add(`${ref.volume}: ${kept.join(", ")} is held by somebody else and stays`);
+      if (kept.length > 0)
+        this.#log.add(
+          `${ref.volume}: ${kept.join(", ")} stays: somebody else holds it, or a kept branch depends on it`,
+        );
     }
   }
 }

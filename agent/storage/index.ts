@@ -15,7 +15,15 @@ export {
   type VolumeRef,
   volumeName,
 } from "./names.ts";
-export type { Command, ReplicationStorage, Snapshot, StorageConfig, StorageDriver, VolumeState } from "./types.ts";
+export type {
+  Command,
+  CopyMark,
+  ReplicationStorage,
+  Snapshot,
+  StorageConfig,
+  StorageDriver,
+  VolumeState,
+} from "./types.ts";
 
 /** The driver of one storage on this host. Throws `InvalidDataset` or `InvalidPath` (user); touches nothing yet. */
 export function openStorage(host: Host, config: StorageConfig): StorageDriver {

@@ -16,6 +16,14 @@ export interface Snapshot {
   readonly createdAt: number;
   /** How many holds keep it, ours included. */
   readonly holds: number;
+  /** The nodes whose newest copy this is, as far as this node knows: from here each of them goes on. Absent: none. */
+  readonly newestOn?: readonly string[];
+}
+
+/** Which snapshot is the newest that a node has a copy of; without a GUID: the node has none any more. */
+export interface CopyMark {
+  readonly node: string;
+  readonly guid?: string;
 }
 
 /** What is known of one volume on one node. `snapshots` are in the order of their creation here. */
@@ -25,6 +33,11 @@ export interface VolumeState {
   readonly snapshots: readonly Snapshot[];
   /** The job whose target this is: read-only, not mounted, never to be started from before it is activated. */
   readonly replicaOf?: JobId;
+  /**
+   * The `createTxg` of the snapshot from which a guest went on here when this last stopped being a replica. What other
+   * copies have beyond it, and this has not, is of a line that ended.
+   */
+  readonly tookOverTxg?: number;
   readonly referencedBytes?: number;
   /** Bytes written after the newest snapshot, where the storage can say. */
   readonly writtenBytes?: number;
@@ -75,10 +88,10 @@ export interface ReplicationStorage {
   snapshot(ids: readonly VolumeId[], name: string, job: JobId): Promise<void>;
 
   /**
-   * The command that writes the stream of snapshot `to` to its standard output: whole, or what came after `base`, with the
-   * snapshots in between when `intermediates`.
+   * The command that writes the stream of snapshot `to` to its standard output: whole, or what came after the snapshot
+   * `base`. Snapshots in between are not in it.
    */
-  sendCommand(id: VolumeId, to: string, base: { name: string; intermediates: boolean } | undefined): Command;
+  sendCommand(id: VolumeId, to: string, base: string | undefined): Command;
 
   /**
    * Prepares to receive and returns the command that reads the stream from its standard input. A whole volume arrives
@@ -89,9 +102,19 @@ export interface ReplicationStorage {
 
   /**
    * After the command ended with success: checks that the snapshot with this GUID is there, marks the volume as the
-   * job's replica, puts the job's hold on the snapshot and gives a whole volume its final name.
+   * job's replica, puts its maker's hold on the snapshot, marks the snapshots as `marks` says and gives a whole volume its
+   * final name.
    */
-  finishReceive(id: VolumeId, kind: "full" | "incremental", job: JobId, toGuid: string): Promise<void>;
+  finishReceive(
+    id: VolumeId,
+    kind: "full" | "incremental",
+    job: JobId,
+    toGuid: string,
+    marks?: readonly CopyMark[],
+  ): Promise<void>;
+
+  /** Remembers what other nodes have, in `Snapshot.newestOn`: one mark a node. One on a snapshot that is not here changes nothing. */
+  mark(id: VolumeId, marks: readonly CopyMark[]): Promise<void>;
 
   /** Removes what an unfinished whole receive left beside the final name. Never touches the final name. */
   discardPartial(id: VolumeId): Promise<void>;
@@ -99,10 +122,13 @@ export interface ReplicationStorage {
   /** Puts the job's hold on these snapshots, whoever made them; holding one twice is one hold. */
   hold(id: VolumeId, job: JobId, names: readonly string[]): Promise<void>;
 
+  /** Takes the job's hold off these snapshots; one that has none, or is gone, is a success. */
+  release(id: VolumeId, job: JobId, names: readonly string[]): Promise<void>;
+
   /**
    * Releases this job's and its maker's hold on each snapshot and destroys it. A snapshot that no replication job of the
    * guest made, or one whose name now has another GUID, is refused (`NotOurs`); one that is gone already is a success;
-   * one that somebody else holds is kept and returned.
+   * one that somebody else holds, or that a kept branch depends on, is kept and returned.
    */
   destroySnapshots(
     id: VolumeId,
@@ -116,7 +142,16 @@ export interface ReplicationStorage {
    */
   rollback(id: VolumeId, job: JobId, snapshot: Pick<Snapshot, "name" | "guid">): Promise<void>;
 
-  /** Destroys the volume if it is this job's replica (`NotOurs` if it is not); a missing one is a success. */
+  /**
+   * Takes a replica back to the snapshot with this GUID like `rollback`, but destroys nothing: what it has beyond it is kept
+   * beside it, under the name that is returned. Refused (`NotOurs`) when the volume is no replica.
+   */
+  branchOff(id: VolumeId, job: JobId, snapshot: Pick<Snapshot, "name" | "guid">, wallMs: number): Promise<string>;
+
+  /**
+   * Destroys the volume if it is this job's replica (`NotOurs` if it is not); a missing one is a success. Branches that were
+   * kept of it stay.
+   */
   destroyReplica(id: VolumeId, job: JobId): Promise<void>;
 
   /** What the failure of a sending or receiving command means: the same error with a reason of ours. */

@@ -8,6 +8,10 @@ const MAX_OUTPUT = 256 * 1024 * 1024;
 
 /** The property that marks a dataset as the target of a job: its local value is the job's id. */
 export const REPLICA_PROPERTY = "dev.quorate:replica";
+/** On a snapshot: the nodes whose newest copy it is, joined by commas. */
+export const NEWEST_ON_PROPERTY = "dev.quorate:newest-on";
+/** On a dataset: the transaction of the snapshot from which a guest went on here. */
+export const TOOK_OVER_PROPERTY = "dev.quorate:took-over-at";
 
 /** What this host's ZFS can do beyond pool version 23. */
 export interface ZfsFeatures {
@@ -55,6 +59,16 @@ export class ZfsCli {
     return new Set(stdout.split("\n").filter((line) => line !== ""));
   }
 
+  /** Which of the datasets right below `dataset` were branched off which snapshot. */
+  async origins(dataset: string): Promise<Map<string, string>> {
+    const { stdout } = await this.#run(
+      ["list", "-H", "-r", "-d", "1", "-t", "filesystem,volume", "-o", "name,origin", dataset],
+      QUERY_TIMEOUT_MS,
+    );
+    const rows = stdout.split("\n").map((line) => line.split("\t"));
+    return new Map(rows.flatMap(([name = "", origin = "-"]) => (origin === "-" ? [] : [[name, origin] as const])));
+  }
+
   /**
    * Exact properties of those of these datasets that exist, and of their snapshots, in one command. Not `zfs list`: pool
    * version 23 prints GUIDs there rounded to three digits.
@@ -65,6 +79,8 @@ export class ZfsCli {
     const wanted = [
       "type,guid,createtxg,creation,userrefs,referenced,mounted,mountpoint,readonly,canmount",
       REPLICA_PROPERTY,
+      NEWEST_ON_PROPERTY,
+      TOOK_OVER_PROPERTY,
       ...(openZfs ? ["written"] : []),
     ].join(",");
     const args = ["get", "-H", "-p", "-r", "-d", "1", "-o", "name,property,value,source", wanted, ...datasets];
@@ -144,6 +160,12 @@ const FAILURES: readonly Failure[] = [
     class: "user",
     reason: "NameTaken",
     next: "a dataset of that name is there already; rename it or remove it by hand",
+  },
+  {
+    printed: /has dependent clones/i,
+    class: "user",
+    reason: "Locked",
+    next: "a branch that was kept goes on from it; destroy or promote that first",
   },
   {
     printed: /is busy/i,

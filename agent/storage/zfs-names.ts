@@ -32,6 +32,12 @@ export function keptOf(parent: string, id: VolumeId, wallMs: number): string {
   return `${parent}/kept-${volumeName(id)}-${time}Z`;
 }
 
+/** Whether the dataset is a copy of this volume that was set aside. */
+export function isKept(parent: string, id: VolumeId, dataset: string): boolean {
+  const prefix = `${parent}/kept-${volumeName(id)}-`;
+  return dataset.startsWith(prefix) && /^[0-9]{8}T[0-9]{6}Z$/.test(dataset.slice(prefix.length));
+}
+
 function stagedUnchecked(parent: string, id: VolumeId): string {
   return `${parent}/${STAGING}/${volumeName(id)}`;
 }

@@ -1,8 +1,9 @@
 import { classify, QuorateError } from "../../errors.ts";
 import { checkedJob, type JobId, jobVmid, snapshotJob, type VolumeId } from "./names.ts";
-import type { Command, ReplicationStorage, Snapshot, StorageDriver, VolumeState } from "./types.ts";
+import type { Command, CopyMark, ReplicationStorage, Snapshot, StorageDriver, VolumeState } from "./types.ts";
 import { REPLICA_PROPERTY, type ZfsCli, zfsFailure } from "./zfs-cli.ts";
-import { datasetOf, keptOf, STAGING, stagedOf } from "./zfs-names.ts";
+import { markCommands } from "./zfs-marks.ts";
+import { datasetOf, isKept, keptOf, STAGING, stagedOf } from "./zfs-names.ts";
 
 type SnapshotRef = Pick<Snapshot, "name" | "guid">;
 
@@ -30,12 +31,11 @@ export class ZfsReplication implements ReplicationStorage {
     else for (const snapshot of snapshots) await this.#zfs.change("snapshot", snapshot);
   }
 
-  sendCommand(id: VolumeId, to: string, base: { name: string; intermediates: boolean } | undefined): Command {
+  sendCommand(id: VolumeId, to: string, base: string | undefined): Command {
     checkedMaker(id, to);
     const snapshot = `${this.#of(id)}@${to}`;
     if (base === undefined) return { command: "zfs", args: ["send", snapshot] };
-    const from = ["send", base.intermediates ? "-I" : "-i", `@${checkedSnapshot(base.name)}`];
-    return { command: "zfs", args: [...from, snapshot] };
+    return { command: "zfs", args: ["send", "-i", `@${checkedSnapshot(base)}`, snapshot] };
   }
 
   async beginReceive(id: VolumeId, kind: "full" | "incremental"): Promise<Command> {
@@ -49,18 +49,25 @@ export class ZfsReplication implements ReplicationStorage {
       await this.#volumes.deactivate(id);
       return { command: "zfs", args: ["receive", ...flags, this.#of(id)] };
     }
+    if (await this.#finishBranch(id)) {
+      const message = `${this.#of(id)} is back from an interrupted change; the next run goes on from it`;
+      throw new QuorateError("transient", "Locked", message);
+    }
     if (state.exists) {
       throw new QuorateError("user", "NameTaken", `${this.#of(id)} exists already; nothing is received over it`);
     }
     await this.discardPartial(id);
-    const staging = `${this.#dataset}/${STAGING}`;
-    if (!(await this.#zfs.datasets(this.#dataset, 1)).has(staging)) {
-      await this.#zfs.change("create", "-o", "mountpoint=none", "-o", "canmount=off", staging);
-    }
+    await this.#requireStaging();
     return { command: "zfs", args: ["receive", ...flags, this.#staged(id)] };
   }
 
-  async finishReceive(id: VolumeId, kind: "full" | "incremental", job: JobId, toGuid: string): Promise<void> {
+  async finishReceive(
+    id: VolumeId,
+    kind: "full" | "incremental",
+    job: JobId,
+    toGuid: string,
+    marks: readonly CopyMark[] = [],
+  ): Promise<void> {
     checkedJob(job, id.vmid);
     const dataset = kind === "full" ? this.#staged(id) : this.#of(id);
     const properties = await this.#zfs.properties([dataset]);
@@ -71,7 +78,9 @@ export class ZfsReplication implements ReplicationStorage {
       const message = `${dataset} has no snapshot with GUID ${toGuid} after the transfer; the next run sends again`;
       throw new QuorateError("transient", "StreamBroken", message);
     }
-    await this.#hold(job, received[0]);
+    // The maker's hold, for it goes with the snapshot whichever job removes it one day.
+    await this.#hold(snapshotJob(received[0].slice(dataset.length + 1)) ?? job, received[0]);
+    for (const command of markCommands(dataset, properties, marks)) await this.#zfs.change(...command);
     const own = properties.get(dataset);
     if (own?.get("canmount")?.value !== "noauto") await this.#zfs.change("set", "canmount=noauto", dataset);
     if (own?.get("readonly")?.value !== "on") await this.#zfs.change("set", "readonly=on", dataset);
@@ -94,6 +103,19 @@ export class ZfsReplication implements ReplicationStorage {
   async hold(id: VolumeId, job: JobId, names: readonly string[]): Promise<void> {
     checkedJob(job, id.vmid);
     for (const name of names) await this.#hold(job, `${this.#of(id)}@${checkedSnapshot(name)}`);
+  }
+
+  async release(id: VolumeId, job: JobId, names: readonly string[]): Promise<void> {
+    checkedJob(job, id.vmid);
+    const { snapshots } = await this.#inspect(id);
+    for (const { name, holds } of snapshots)
+      if (holds > 0 && names.includes(name)) await this.#release(job, `${this.#of(id)}@${name}`);
+  }
+
+  async mark(id: VolumeId, marks: readonly CopyMark[]): Promise<void> {
+    const dataset = this.#of(id);
+    const known = await this.#zfs.properties([dataset]);
+    for (const command of markCommands(dataset, known, marks)) await this.#zfs.change(...command);
   }
 
   async destroySnapshots(id: VolumeId, job: JobId, refs: readonly SnapshotRef[]): Promise<{ kept: string[] }> {
@@ -137,7 +159,38 @@ export class ZfsReplication implements ReplicationStorage {
     await this.#zfs.change("rollback", `${this.#of(id)}@${base.name}`);
   }
 
+  /**
+   * By a clone of the snapshot that takes over the history before it, so that no data is copied. Broken off before the
+   * promotion, a copy is missing under its name, and the next run sends all of it; after it, `#finishBranch` ends it.
+   */
+  async branchOff(id: VolumeId, job: JobId, to: SnapshotRef, wallMs: number): Promise<string> {
+    checkedJob(job, id.vmid);
+    const state = await this.#inspect(id);
+    if (state.exists && state.replicaOf === undefined) {
+      throw notOurs(`${this.#of(id)} is no replica but a guest's own data; it is left as it is`);
+    }
+    const base = state.snapshots.find((candidate) => candidate.guid === to.guid);
+    if (base === undefined) {
+      const message = `${this.#of(id)} has no snapshot ${to.name} (GUID ${to.guid}) to go back to`;
+      throw new QuorateError("environment", "DataMissing", message);
+    }
+    await this.discardPartial(id);
+    await this.#requireStaging();
+    const local = ["-o", "canmount=noauto", "-o", "readonly=on", "-o", `${REPLICA_PROPERTY}=${job}`];
+    await this.#zfs.change("clone", ...local, `${this.#of(id)}@${base.name}`, this.#staged(id));
+    const kept = await this.setAside(id, wallMs);
+    await this.#zfs.change("promote", this.#staged(id));
+    await this.#zfs.change("rename", this.#staged(id), this.#of(id));
+    // What is set aside is the administrator's: no hold of ours is in the way of removing it.
+    for (const { name, holds, createTxg } of state.snapshots) {
+      if (holds === 0 || createTxg <= base.createTxg) continue;
+      for (const holder of new Set([snapshotJob(name) ?? job, job])) await this.#release(holder, `${kept}@${name}`);
+    }
+    return kept;
+  }
+
   async destroyReplica(id: VolumeId, job: JobId): Promise<void> {
+    await this.#finishBranch(id);
     const state = await this.#inspect(id);
     await this.discardPartial(id);
     if (!state.exists) return;
@@ -146,7 +199,12 @@ export class ZfsReplication implements ReplicationStorage {
         `${this.#of(id)} is not the target of job ${job} (but of ${state.replicaOf ?? "none"}); left alone`,
       );
     }
-    const { kept } = await this.destroySnapshots(id, job, state.snapshots);
+    for (const [branch, origin] of await this.#zfs.origins(this.#dataset)) {
+      const ours = isKept(this.#dataset, id, branch) && origin.startsWith(`${this.#of(id)}@`);
+      if (ours) await this.#zfs.change("promote", branch);
+    }
+    const { snapshots } = await this.#inspect(id);
+    const { kept } = await this.destroySnapshots(id, job, snapshots);
     if (kept.length > 0) {
       const message = `${this.#of(id)}: ${kept.join(", ")} is held by somebody else; release it to remove the copy`;
       throw new QuorateError("user", "Locked", message);
@@ -163,6 +221,22 @@ export class ZfsReplication implements ReplicationStorage {
 
   failure(error: QuorateError): QuorateError {
     return zfsFailure(error);
+  }
+
+  async #requireStaging(): Promise<void> {
+    const staging = `${this.#dataset}/${STAGING}`;
+    if ((await this.#zfs.datasets(this.#dataset, 1)).has(staging)) return;
+    await this.#zfs.change("create", "-o", "mountpoint=none", "-o", "canmount=off", staging);
+  }
+
+  /** Gives a replica back its name when `branchOff` was broken off right before that. */
+  async #finishBranch(id: VolumeId): Promise<boolean> {
+    const staged = this.#staged(id);
+    const here = await this.#zfs.datasets(this.#dataset, 2);
+    if (!here.has(staged) || here.has(this.#of(id))) return false;
+    const promoted = [...(await this.#zfs.origins(this.#dataset)).values()].some((of) => of.startsWith(`${staged}@`));
+    if (promoted) await this.#zfs.change("rename", staged, this.#of(id));
+    return promoted;
   }
 
   async #inspect(id: VolumeId): Promise<VolumeState> {

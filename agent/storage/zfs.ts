@@ -4,7 +4,8 @@ import type { Host } from "../host/index.ts";
 import { DISK_FILE, ensureDiskFile, fileSize, isWritable } from "./disk-file.ts";
 import { type VolumeId, volumeName } from "./names.ts";
 import type { ReplicationStorage, Snapshot, StorageConfig, StorageDriver, VolumeState } from "./types.ts";
-import { type Properties, REPLICA_PROPERTY, ZfsCli } from "./zfs-cli.ts";
+import { type Properties, REPLICA_PROPERTY, TOOK_OVER_PROPERTY, ZfsCli } from "./zfs-cli.ts";
+import { markedNodes } from "./zfs-marks.ts";
 import { datasetOf } from "./zfs-names.ts";
 import { ZfsReplication } from "./zfs-replication.ts";
 
@@ -62,7 +63,8 @@ export class ZfsStorage implements StorageDriver {
 
   async activate(id: VolumeId): Promise<{ path: string }> {
     const dataset = this.#of(id);
-    const properties = await this.#properties(dataset);
+    const known = await this.#zfs.properties([dataset]);
+    const properties = known.get(dataset);
     if (properties === undefined) {
       await this.#requireStorage();
       throw new QuorateError(
@@ -75,7 +77,11 @@ export class ZfsStorage implements StorageDriver {
     if (properties.get("readonly")?.value !== "off") await this.#zfs.change("set", "readonly=off", dataset);
     const path = `${await this.#mounted(dataset, properties)}/${DISK_FILE}`;
     // The mark goes last: a volume that is half activated is still nobody's but its job's.
-    if (replicaOf(properties) !== undefined) await this.#zfs.change("inherit", REPLICA_PROPERTY, dataset);
+    if (replicaOf(properties) !== undefined) {
+      const newest = stateOf(id, dataset, known).snapshots.at(-1);
+      if (newest !== undefined) await this.#zfs.change("set", `${TOOK_OVER_PROPERTY}=${newest.createTxg}`, dataset);
+      await this.#zfs.change("inherit", REPLICA_PROPERTY, dataset);
+    }
     if ((await fileSize(this.#host, path)) === undefined) {
       throw new QuorateError("environment", "DataMissing", `dataset ${dataset} is there but holds no ${DISK_FILE}`);
     }
@@ -169,12 +175,14 @@ function stateOf(id: VolumeId, dataset: string, known: ReadonlyMap<string, Prope
   snapshots.sort((a, b) => a.createTxg - b.createTxg);
   const job = replicaOf(own);
   const written = own.get("written");
+  const tookOver = own.get(TOOK_OVER_PROPERTY);
   return {
     id,
     exists: true,
     snapshots,
     referencedBytes: Number(own.get("referenced")?.value ?? 0),
     ...(job === undefined ? {} : { replicaOf: job }),
+    ...(tookOver?.local === true ? { tookOverTxg: Number(tookOver.value) } : {}),
     ...(written === undefined ? {} : { writtenBytes: Number(written.value) }),
   };
 }
@@ -184,11 +192,13 @@ function snapshotOf(name: string, properties: Properties): Snapshot {
   const guid = value("guid");
   if (!/^[0-9]+$/.test(guid))
     throw new QuorateError("bug", "UnreadableGuid", `snapshot ${name} has GUID ${JSON.stringify(guid)}`);
+  const newestOn = markedNodes(properties);
   return {
     name,
     guid,
     createTxg: Number(value("createtxg")),
     createdAt: Number(value("creation")),
     holds: Number(value("userrefs")),
+    ...(newestOn.length === 0 ? {} : { newestOn }),
   };
 }

@@ -2,7 +2,7 @@ import type { ChildProcess } from "node:child_process";
 import { connect } from "node:tls";
 import { type Clock, systemClock } from "../../clock.ts";
 import { classify, QuorateError } from "../../errors.ts";
-import type { JobId, VolumeRef, VolumeState } from "../storage/index.ts";
+import type { CopyMark, JobId, VolumeRef, VolumeState } from "../storage/index.ts";
 import { Connection } from "./connection.ts";
 import { commonName, TLS_VERSION, type TlsIdentity } from "./identity.ts";
 import { DEFAULT_PORT, PROTOCOL_VERSION, type Request, resultOf, type SnapshotRef } from "./protocol.ts";
@@ -26,6 +26,8 @@ export interface SendOptions {
   /** GUID of the base; absent when the whole volume is sent. */
   readonly fromGuid?: string;
   readonly toGuid: string;
+  /** What the other nodes have: the receiver remembers it for the day it is the source. */
+  readonly marks?: readonly CopyMark[];
   /** Starts the command that writes the stream to its standard output (a pipe, as is standard error). */
   readonly produce: () => ChildProcess;
   readonly bytesPerSecond?: number;
@@ -66,9 +68,16 @@ export class TransferClient {
 
   /** Sends one stream. Resolves with its bytes when the other side has the snapshot under its final name. */
   async send(options: SendOptions): Promise<number> {
-    const { job, volume, fromGuid, toGuid, signal } = options;
+    const { job, volume, fromGuid, toGuid, marks, signal } = options;
     return this.#with(signal, async (connection) => {
-      const request = { op: "receive", job, volume, toGuid, ...(fromGuid === undefined ? {} : { fromGuid }) } as const;
+      const request = {
+        op: "receive",
+        job,
+        volume,
+        toGuid,
+        ...(fromGuid === undefined ? {} : { fromGuid }),
+        ...(marks === undefined ? {} : { marks }),
+      } as const;
       await this.#request(connection, request);
       return sendStream(connection, options, this.#clock);
     });
@@ -86,6 +95,12 @@ export class TransferClient {
 
   async rollBack(job: JobId, volume: VolumeRef, snapshot: SnapshotRef): Promise<void> {
     await this.#ask({ op: "roll-back", job, volume, snapshot });
+  }
+
+  /** Takes the copy back to the snapshot and keeps what it has beyond it; returns the name of what is kept. */
+  async branchOff(job: JobId, volume: VolumeRef, snapshot: SnapshotRef): Promise<string> {
+    const result = await this.#ask({ op: "branch-off", job, volume, snapshot });
+    return typeof result === "object" && result !== null && "kept" in result ? String(result.kept) : "";
   }
 
   async destroyReplica(job: JobId, volume: VolumeRef): Promise<void> {

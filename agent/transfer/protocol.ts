@@ -1,5 +1,13 @@
 import { classify, type ErrorClass, QuorateError } from "../../errors.ts";
-import { checkedJob, checkedLabel, type JobId, type Snapshot, type VolumeRef, volumeName } from "../storage/index.ts";
+import {
+  type CopyMark,
+  checkedJob,
+  checkedLabel,
+  type JobId,
+  type Snapshot,
+  type VolumeRef,
+  volumeName,
+} from "../storage/index.ts";
 
 /** Raised when old and new cannot understand each other; the server refuses another one with `ProtocolError`. */
 export const PROTOCOL_VERSION = 1;
@@ -20,6 +28,8 @@ export interface ReceiveRequest {
   /** The base; absent when the whole volume comes. */
   readonly fromGuid?: string;
   readonly toGuid: string;
+  /** What the other nodes have, for the receiver to know should it become the source. */
+  readonly marks?: readonly CopyMark[];
 }
 
 /** One connection carries one request; the answer follows on it. */
@@ -34,6 +44,7 @@ export type Request =
       readonly snapshots: readonly SnapshotRef[];
     }
   | { readonly op: "roll-back"; readonly job: JobId; readonly volume: VolumeRef; readonly snapshot: SnapshotRef }
+  | { readonly op: "branch-off"; readonly job: JobId; readonly volume: VolumeRef; readonly snapshot: SnapshotRef }
   | { readonly op: "destroy-replica"; readonly job: JobId; readonly volume: VolumeRef };
 
 export type Answer =
@@ -67,6 +78,7 @@ export function parseRequest(value: unknown): Request {
         volume,
         toGuid: guid(message.toGuid),
         ...(from === undefined ? {} : { fromGuid: guid(from) }),
+        ...(message.marks === undefined ? {} : { marks: array(message.marks, "marks").map(parseMark) }),
       };
     }
     case "destroy-snapshots": {
@@ -79,8 +91,9 @@ export function parseRequest(value: unknown): Request {
       };
     }
     case "roll-back":
+    case "branch-off":
       return {
-        op: "roll-back",
+        op: message.op,
         job: job(),
         volume: parseVolume(message.volume, job()),
         snapshot: parseSnapshot(message.snapshot),
@@ -122,6 +135,14 @@ function parseVolume(value: unknown, job: string): VolumeRef {
 function parseSnapshot(value: unknown): SnapshotRef {
   const snapshot = record(value, "snapshot");
   return { name: string(snapshot.name, "name"), guid: guid(snapshot.guid) };
+}
+
+function parseMark(value: unknown): CopyMark {
+  const mark = record(value, "mark");
+  const node = string(mark.node, "node");
+  // They become the value of a property, joined by commas.
+  if (!/^[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?$/.test(node)) throw malformed("node");
+  return { node, ...(mark.guid === undefined ? {} : { guid: guid(mark.guid) }) };
 }
 
 function guid(value: unknown): string {

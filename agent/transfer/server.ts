@@ -1,4 +1,5 @@
 import { createServer, type TLSSocket } from "node:tls";
+import { type Clock, systemClock } from "../../clock.ts";
 import { classify, QuorateError } from "../../errors.ts";
 import type { Logger } from "../../log.ts";
 import type { Host } from "../host/index.ts";
@@ -31,6 +32,7 @@ export interface TransferServerOptions {
    */
   readonly mayReceive: (vmid: number, from: string) => Promise<Verdict>;
   readonly log: Logger;
+  readonly clock?: Clock;
 }
 
 export interface TransferServer {
@@ -129,6 +131,16 @@ async function answer(
       return storage.destroySnapshots(volume, job, request.snapshots);
     case "roll-back":
       return exclusively(volume, receives, () => storage.rollback(volume, job, request.snapshot));
+    case "branch-off": {
+      const kept = await exclusively(volume, receives, () =>
+        storage.branchOff(volume, job, request.snapshot, options.clock?.wallMs() ?? systemClock.wallMs()),
+      );
+      options.log.warn(
+        { volume: volumeName(volume), job, kept },
+        "a copy went on beyond the source's line: kept beside it",
+      );
+      return { kept };
+    }
     case "destroy-replica":
       return exclusively(volume, receives, () => storage.destroyReplica(volume, job));
   }

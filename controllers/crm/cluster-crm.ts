@@ -207,11 +207,8 @@ export class ClusterCrm {
     const wallNow = this.#options.clock.wallMs();
     const at = (elapsed: Milliseconds) => rfc3339(wallNow - (now - elapsed));
     const lastMember = this.#observer.lastMemberAt(record.failover.from);
-    const job = objects.jobs.find(
-      (each) => each.spec.guest === service && (each.status?.target ?? each.spec.target) === record.node,
-    );
+    const synced = dataOn(objects.jobs, service, record.node);
     const cut = lastMember === undefined ? undefined : wallNow - (now - lastMember);
-    const synced = job?.status?.lastSync === undefined ? undefined : Date.parse(job.status.lastSync);
     return {
       reason: "NodeFenced",
       ...(lastMember === undefined ? {} : { cutAt: at(lastMember) }),
@@ -246,6 +243,19 @@ export class ClusterCrm {
       log.error({ err: classify(error) }, "an event could not be recorded");
     }
   }
+}
+
+/**
+ * Of when the guest's data on the node is, in milliseconds since the epoch: by the newest copy that any job brought there. Not by
+ * a job's lastSync, which is about whichever node the job copies to now.
+ */
+export function dataOn(jobs: ClusterObjects["jobs"], guest: string, node: string): number | undefined {
+  const times = jobs
+    .filter(({ spec }) => spec.guest === guest)
+    .flatMap(({ status }) => status?.copies ?? [])
+    .filter((copy) => copy.node === node)
+    .map(({ time }) => Date.parse(time));
+  return times.length === 0 ? undefined : Math.max(...times);
 }
 
 /**

@@ -188,6 +188,7 @@ export function labDrafts(ago: Ago): Draft[] {
         target: "n2",
         state: "Idle",
         lastSync: ago(41),
+        copies: [{ node: "n2", snapshot: "quorate-100-0-20261121T000000Z", time: ago(41) }],
         nextSync: ago(-240),
         durationSeconds: 3,
         lastRun: {

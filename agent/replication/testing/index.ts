@@ -25,20 +25,19 @@ export interface TestNode {
   verdict: () => Verdict;
 }
 
-/** Two nodes, n1 and n2, that talk over real TLS on loopback. */
-export class TwoNodes implements AsyncDisposable {
-  readonly n1: TestNode;
-  readonly n2: TestNode;
+/** Nodes that talk over real TLS on loopback: n1 and n2, and n3 where it is asked for. */
+export class TestNodes implements AsyncDisposable {
+  readonly all: readonly TestNode[];
 
-  private constructor(n1: TestNode, n2: TestNode) {
-    this.n1 = n1;
-    this.n2 = n2;
+  private constructor(all: readonly TestNode[]) {
+    this.all = all;
   }
 
-  static async start(pools: { n1?: number; n2?: number } = {}): Promise<TwoNodes> {
+  static async start(pools: Record<string, number>): Promise<TestNodes> {
     const authority = await testAuthority();
-    const node = async (name: string, poolBytes: number | undefined): Promise<TestNode> => {
-      const zfs = await startZfsFuseHost({ poolBytes: poolBytes ?? 1024 * 1024 * 1024 });
+    const all: TestNode[] = [];
+    for (const [name, poolBytes] of Object.entries(pools)) {
+      const zfs = await startZfsFuseHost({ poolBytes });
       const storage = openStorage(zfs.host, { name: "tank", type: "ZFS", dataset: zfs.dataset });
       const identity = await authority.identity(name);
       const answers = { verdict: (): Verdict => ({ allowed: true }) };
@@ -51,9 +50,15 @@ export class TwoNodes implements AsyncDisposable {
         mayReceive: async () => answers.verdict(),
         log: Object.assign(processLog("test"), { level: "silent" }),
       });
-      return Object.assign(answers, { name, zfs, storage, identity, server });
-    };
-    return new TwoNodes(await node("n1", pools.n1), await node("n2", pools.n2));
+      all.push(Object.assign(answers, { name, zfs, storage, identity, server }));
+    }
+    return new TestNodes(all);
+  }
+
+  node(name: string): TestNode {
+    const found = this.all.find((each) => each.name === name);
+    if (found === undefined) throw new Error(`no test node ${name}`);
+    return found;
   }
 
   client(from: TestNode, to: TestNode): TransferClient {
@@ -73,10 +78,41 @@ export class TwoNodes implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const { server, zfs } of [this.n1, this.n2]) {
+    for (const { server, zfs } of this.all) {
       await server.close();
       await zfs[Symbol.asyncDispose]();
     }
+  }
+}
+
+const POOL_BYTES = 1024 * 1024 * 1024;
+
+/** Two of them. */
+export class TwoNodes implements AsyncDisposable {
+  readonly n1: TestNode;
+  readonly n2: TestNode;
+  readonly #nodes: TestNodes;
+
+  private constructor(nodes: TestNodes) {
+    this.#nodes = nodes;
+    this.n1 = nodes.node("n1");
+    this.n2 = nodes.node("n2");
+  }
+
+  static async start({ n1 = POOL_BYTES, n2 = POOL_BYTES }: { n1?: number; n2?: number } = {}): Promise<TwoNodes> {
+    return new TwoNodes(await TestNodes.start({ n1, n2 }));
+  }
+
+  client(from: TestNode, to: TestNode): TransferClient {
+    return this.#nodes.client(from, to);
+  }
+
+  parts(from: TestNode, to: TestNode): ReplicationParts {
+    return this.#nodes.parts(from, to);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#nodes[Symbol.asyncDispose]();
   }
 }
 

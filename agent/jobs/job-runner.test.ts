@@ -1,0 +1,339 @@
+import assert from "node:assert/strict";
+import { beforeEach, describe, test } from "node:test";
+import {
+  API_VERSION,
+  type Guest,
+  type ReplicationJob,
+  type ReplicationJobStatus,
+  withDefaults,
+} from "../../crds/index.ts";
+import { QuorateError } from "../../errors.ts";
+import type { KubeClient } from "../../kube/index.ts";
+import { ManualClock } from "../../kube/testing.ts";
+import { processLog } from "../../log.ts";
+import { FakeHost } from "../host/index.ts";
+import type { Snapshot, StorageDriver, VolumeRef, VolumeState } from "../storage/index.ts";
+import type { TransferClient } from "../transfer/index.ts";
+import { JobRunner } from "./index.ts";
+
+const root: VolumeRef = { vmid: 100, volume: "root", storage: "tank" };
+/** When the source's file system says that a snapshot was made: not when its run began. */
+const MADE_AT = Date.UTC(2026, 10, 21, 0, 0, 30) / 1000;
+
+/** The agent of n1 with one guest, and other nodes that take what they are sent. */
+class Lab {
+  readonly clock = new ManualClock();
+  readonly written: ReplicationJobStatus[] = [];
+  readonly calls: string[] = [];
+  readonly here: Snapshot[] = [];
+  readonly there = new Map<string, Snapshot[]>();
+  job: ReplicationJob = job();
+  guest: Guest | undefined = guest();
+  claimed = false;
+  fails: QuorateError | undefined;
+  refuses: QuorateError | undefined;
+  send: ((signal: AbortSignal | undefined) => Promise<number>) | undefined;
+  readonly runner: JobRunner;
+
+  constructor() {
+    const client = {
+      applyStatus: async (_: unknown, { status }: { status: ReplicationJobStatus }) => {
+        this.written.push(status);
+        const { jobId, source, target, nextSync } = this.job.status ?? {};
+        const controllers = Object.fromEntries(
+          Object.entries({ jobId, source, target, nextSync }).filter(([, value]) => value !== undefined),
+        );
+        this.job = { ...this.job, status: { ...controllers, ...status } };
+      },
+    } as unknown as KubeClient;
+    this.runner = new JobRunner({
+      node: "n1",
+      namespace: "lab",
+      client,
+      clock: this.clock,
+      log: Object.assign(processLog("test"), { level: "silent" }),
+      jobs: () => [this.job],
+      guest: () => this.guest,
+      nodes: () => ["n1", "n2", "n3"],
+      volumes: () => [root],
+      storage: () => this.#driver(),
+      parts: async (target) => {
+        if (this.fails !== undefined) throw this.fails;
+        return {
+          host: new FakeHost(),
+          storage: () => this.#driver(),
+          target: this.#client(target),
+          quiesce: async () => async () => undefined,
+        };
+      },
+      claim: () => (this.claimed ? undefined : () => undefined),
+    });
+  }
+
+  get status(): ReplicationJobStatus {
+    return this.written.at(-1) ?? assert.fail("nothing was written");
+  }
+
+  /** One tick, and all that it began. */
+  async tick(): Promise<void> {
+    this.runner.tick(new AbortController().signal);
+    await this.runner.idle();
+  }
+
+  async run(): Promise<void> {
+    await this.clock.advance(60_000);
+    this.job = { ...this.job, spec: { ...this.job.spec, runNow: String(this.written.length) } };
+    await this.tick();
+  }
+
+  #driver(): StorageDriver {
+    const state = (): VolumeState => ({ id: root, exists: true, snapshots: [...this.here] });
+    const replication = {
+      atomicSnapshots: async () => true,
+      snapshot: async (_: unknown, name: string) => {
+        const n = this.here.length + 1;
+        this.here.push({ name, guid: String(n), createTxg: n, createdAt: MADE_AT, holds: 0 });
+      },
+      hold: async () => undefined,
+      release: async () => undefined,
+      mark: async (_: unknown, marks: readonly { node: string; guid?: string }[]) =>
+        void this.calls.push(`mark ${marks.map(({ node, guid }) => `${node}=${guid ?? "none"}`)}`),
+      sendCommand: () => ({ command: "true", args: [] }),
+      destroySnapshots: async (_: unknown, by: string, refs: readonly { name: string }[]) => {
+        this.calls.push(`n1: ${by} destroys ${refs.length} snapshots`);
+        return { kept: [] };
+      },
+      failure: (error: QuorateError) => error,
+    };
+    return {
+      name: "tank",
+      type: "ZFS",
+      shared: false,
+      inspect: async () => [state()],
+      replication,
+    } as unknown as StorageDriver;
+  }
+
+  #client(node: string): TransferClient {
+    return {
+      listSnapshots: async () => [
+        { id: root, exists: this.there.has(node), snapshots: this.there.get(node) ?? [], replicaOf: "100-0" },
+      ],
+      send: async ({ toGuid, signal }: { toGuid: string; signal?: AbortSignal }) => {
+        if (this.send !== undefined) return this.send(signal);
+        const sent = this.here.filter(({ guid }) => guid === toGuid);
+        this.there.set(node, [...(this.there.get(node) ?? []), ...sent]);
+        return 1000;
+      },
+      destroySnapshots: async () => ({ kept: [] }),
+      destroyReplica: async (by: string) => {
+        if (this.refuses !== undefined) throw this.refuses;
+        this.calls.push(`${node}: ${by} destroys the copy`);
+        this.there.delete(node);
+      },
+    } as unknown as TransferClient;
+  }
+}
+
+function job(): ReplicationJob {
+  return {
+    apiVersion: API_VERSION,
+    kind: "ReplicationJob",
+    metadata: { name: "web1-n2", namespace: "lab", uid: "j1" },
+    ...(withDefaults("ReplicationJob", { spec: { guest: "web1", target: "n2", number: 0 } }) as Pick<
+      ReplicationJob,
+      "spec"
+    >),
+    status: { jobId: "100-0", source: "n1", target: "n2" },
+  };
+}
+
+function guest(lastOn = "n1", nodeName = "n1"): Guest {
+  return {
+    apiVersion: API_VERSION,
+    kind: "Guest",
+    metadata: { name: "web1", namespace: "lab" },
+    ...(withDefaults("Guest", {
+      spec: { vmid: 100, nodeName, service: { unit: "x.service" }, resources: { cpu: 1, memory: "1Mi" } },
+    }) as Pick<Guest, "spec">),
+    status: { node: lastOn, volumes: [{ name: "root" }] },
+  };
+}
+
+let lab: Lab;
+beforeEach(() => {
+  lab = new Lab();
+});
+
+describe("the log of a run", () => {
+  test("is kept of one that succeeded, to its last line", async () => {
+    await lab.run();
+    assert.equal(lab.status.state, "Idle");
+    assert.match(lab.status.log?.[0] ?? "", /^2026-01-01T00:01:00.000Z job 100-0 from n1 to n2$/);
+    assert.match(lab.status.log?.at(-1) ?? "", / is on n2: 1000 bytes in 0 s$/);
+  });
+
+  test("comes after those of earlier runs, good and bad; the oldest lines go", async () => {
+    await lab.run();
+    lab.fails = new QuorateError("transient", "NetworkUnreachable", "n2 is away");
+    await lab.run();
+    assert.equal(lab.status.state, "Failed");
+    assert.match(lab.status.log?.at(-1) ?? "", /^2026-01-01T00:02:00.000Z failed: NetworkUnreachable: n2 is away$/);
+    assert.match(lab.status.log?.[0] ?? "", /job 100-0 from n1 to n2$/, "the first run's is still there");
+    lab.fails = undefined;
+    for (let i = 0; i < 20; i++) await lab.run();
+    assert.equal(lab.status.log?.length, 50);
+    assert.match(lab.status.log?.at(-1) ?? "", / is on n2: /);
+  });
+});
+
+describe("what the status says of the copies", () => {
+  const made = "2026-11-21T00:00:30Z";
+
+  test("is of when the data is, and of which node has it", async () => {
+    await lab.run();
+    const { lastSync, copies, snapshot } = lab.status;
+    assert.equal(lastSync, made);
+    assert.deepEqual(copies, [{ node: "n2", snapshot: snapshot?.name, time: made }]);
+  });
+
+  test("a job that turned round says nothing of the copy on its other end, but where that is", async () => {
+    await lab.run();
+    const before = lab.status;
+    // n1 got the guest back after n2 had it, and the job has to go to n3 now.
+    lab.job = { ...lab.job, status: { ...lab.job.status, target: "n3" } };
+    const writes = lab.written.length;
+    await lab.tick();
+    assert.equal(lab.written.length, writes + 1);
+    const { lastSync, snapshot, ageOfDataSeconds, copies } = lab.status;
+    assert.deepEqual(
+      { lastSync, snapshot, ageOfDataSeconds },
+      { lastSync: undefined, snapshot: undefined, ageOfDataSeconds: undefined },
+    );
+    assert.deepEqual(copies, before.copies);
+    await lab.tick();
+    assert.equal(lab.written.length, writes + 1, "said once");
+    await lab.run();
+    assert.deepEqual(
+      lab.status.copies?.map(({ node }) => node),
+      ["n2", "n3"],
+    );
+    assert.equal(lab.status.lastSync, made);
+    lab.job = { ...lab.job, status: { ...lab.job.status, target: "n2" } };
+    await lab.tick();
+    assert.equal(lab.status.snapshot?.name, before.snapshot?.name, "back again: of the copy that n2 has");
+  });
+});
+
+describe("a job that is deleted", () => {
+  const remove = (change: { spec?: Partial<ReplicationJob["spec"]>; status?: ReplicationJobStatus } = {}) => {
+    lab.job = {
+      ...lab.job,
+      metadata: { ...lab.job.metadata, deletionTimestamp: "2026-11-21T01:00:00Z" },
+      spec: { ...lab.job.spec, ...change.spec },
+      status: { ...lab.job.status, ...change.status },
+    };
+    lab.calls.length = 0;
+  };
+  const answer = () => lab.job.status?.conditions?.find(({ type }) => type === "CopiesRemoved");
+
+  test("takes its copies with it, on every node it copied to, then what is left of it here", async () => {
+    await lab.run();
+    remove({
+      status: {
+        copies: [
+          { node: "n2", snapshot: "a", time: "2026-11-21T00:00:30Z" },
+          { node: "n3", snapshot: "b", time: "2026-11-20T00:00:30Z" },
+        ],
+      },
+    });
+    await lab.tick();
+    assert.deepEqual(lab.calls, [
+      "n2: 100-0 destroys the copy",
+      "n3: 100-0 destroys the copy",
+      "mark n2=none,n3=none",
+      "n1: 100-0 destroys 1 snapshots",
+    ]);
+    assert.deepEqual([answer()?.status, answer()?.reason], ["True", "Removed"]);
+    await lab.tick();
+    assert.equal(lab.calls.length, 4, "once");
+  });
+
+  test("keeps here what a third node goes on from", async () => {
+    await lab.run();
+    lab.here.splice(0, 1, { ...(lab.here[0] ?? assert.fail()), newestOn: ["n2", "n3"] });
+    remove();
+    await lab.tick();
+    assert.equal(lab.calls.at(-1), "n1: 100-0 destroys 0 snapshots");
+  });
+
+  const refused: [string, () => void][] = [
+    ["where the owner of the guest is unknown", () => (lab.guest = undefined)],
+    ["when the guest is bound elsewhere", () => (lab.guest = guest("n1", "n2"))],
+    ["when the guest ran last on another node, whose disk is the newest", () => (lab.guest = guest("n2"))],
+    ["when another node is the source", () => remove({ status: { source: "n2" } })],
+    ["when the copies are to be kept", () => remove({ spec: { removalPolicy: "Keep" } })],
+  ];
+  for (const [sentence, arrange] of refused)
+    test(`nothing is removed ${sentence}`, async () => {
+      await lab.run();
+      const writes = lab.written.length;
+      remove();
+      arrange();
+      await lab.tick();
+      assert.deepEqual([lab.calls, lab.written.length], [[], writes]);
+    });
+
+  test("a copy that is no copy of this job is left alone, and that is said", async () => {
+    await lab.run();
+    remove();
+    lab.refuses = new QuorateError("user", "NotOurs", "tank/guests/vm-100-root is not the target of job 100-0");
+    await lab.tick();
+    assert.equal(answer()?.status, "True");
+    assert.match(answer()?.message ?? "", /left alone: .*not the target of job 100-0/);
+  });
+
+  test("a target that cannot be asked is asked again, and what to do is said; nothing is removed here before", async () => {
+    await lab.run();
+    remove();
+    lab.fails = new QuorateError("transient", "NetworkUnreachable", "n2 is away");
+    await lab.tick();
+    assert.deepEqual([answer()?.status, answer()?.reason, lab.calls], ["False", "NetworkUnreachable", []]);
+    assert.match(answer()?.message ?? "", /set spec.removalPolicy to Keep/);
+    lab.fails = undefined;
+    await lab.tick();
+    assert.equal(answer()?.status, "False", "not at once");
+    await lab.clock.advance(30_000);
+    await lab.tick();
+    assert.equal(answer()?.status, "True");
+  });
+
+  test("answers at once, so that the controller waits, though a run of another job is under way", async () => {
+    await lab.run();
+    remove();
+    lab.claimed = true;
+    await lab.tick();
+    assert.deepEqual([answer()?.status, answer()?.reason, lab.calls], ["False", "Removing", []]);
+    lab.claimed = false;
+    await lab.tick();
+    assert.equal(answer()?.status, "True");
+  });
+
+  test("during its run: the run is broken off first", async () => {
+    const sending = Promise.withResolvers<void>();
+    lab.send = (signal) => {
+      sending.resolve();
+      return new Promise((_, reject) => signal?.addEventListener("abort", () => reject(signal.reason)));
+    };
+    lab.job = { ...lab.job, spec: { ...lab.job.spec, runNow: "1" } };
+    lab.runner.tick(new AbortController().signal);
+    await sending.promise;
+    remove();
+    await lab.tick();
+    assert.equal(lab.status.lastRun?.reason, "Aborted");
+    remove();
+    await lab.tick();
+    assert.equal(answer()?.status, "True");
+    assert.equal(lab.there.has("n2"), false);
+  });
+});
