@@ -2,6 +2,7 @@
 export { KeeperClient } from "./client.ts";
 export type { KeeperConfig } from "./config.ts";
 export { type InstallKeeperOptions, installKeeper, type KeeperRelease, removeKeeper } from "./install.ts";
+export { type DoubtLimits, type History, judge } from "./proof.ts";
 export type { Hello, KeeperStatus } from "./protocol.ts";
 export { CONFIG_PATH, SOCKET_PATH, UNIT_NAME } from "./unit.ts";
 export { ensureWatchdogDevice } from "./watchdog-module.ts";
