@@ -109,23 +109,21 @@ export class Corosync {
     const expected =
       this.override ?? Object.values(this.#votes).reduce((sum, value) => sum + value, 0) + (this.#qdevice ? 1 : 0);
     const quorate = votes * 2 > expected;
-    // Who was away meanwhile takes over the ring that the others have formed since.
     const key = members.join();
-    let shared: Membership | undefined;
-    for (const other of members) {
+    const ringId = member.membership.ringId;
+    const isFormed = members.every((other) => {
       const known = this.#hosts.get(other)?.membership;
-      if (known?.quorate !== quorate || known.members.join() !== key) continue;
-      if (shared === undefined || sequence(known) > sequence(shared)) shared = known;
+      return known?.ringId === ringId && known.quorate === quorate && known.members.join() === key;
+    });
+    if (isFormed) return;
+    // A ring is formed by all of its members together.
+    this.#rings += 1;
+    const formed = { quorate, members, ringId: `${members[0]}.${this.#rings.toString(16)}`, qdeviceVotes };
+    for (const other of members) {
+      const joined = this.#hosts.get(other);
+      if (joined) joined.membership = formed;
     }
-    if (shared !== undefined && shared.ringId === member.membership.ringId) return;
-    this.#rings += shared ? 0 : 1;
-    member.membership = {
-      quorate,
-      members,
-      ringId: shared?.ringId ?? `${members[0]}.${this.#rings.toString(16)}`,
-      qdeviceVotes,
-    };
-    this.#changed(name);
+    for (const other of members) this.#changed(other);
   }
 
   #reached(name: string): string[] {
@@ -151,10 +149,6 @@ export class Corosync {
     )[0];
     return best?.join() === members.join();
   }
-}
-
-function sequence({ ringId }: Membership): number {
-  return Number.parseInt(ringId.slice(ringId.lastIndexOf(".") + 1), 16);
 }
 
 const NONE: Membership = { quorate: false, members: [], ringId: "", qdeviceVotes: 0 };
