@@ -24,6 +24,10 @@ const parts: Record<string, Part> = {
     summary: "run a scenario file in virtual time",
     run: async (a) => (await import("./simulator/simulate.ts")).main(a),
   },
+  search: {
+    summary: "look for faults that break a guarantee, in virtual time",
+    run: async (a) => (await import("./simulator/search-command.ts")).main(a),
+  },
   schedule: {
     summary: "next run times of a schedule",
     run: async (a) => (await import("./controllers/replication/schedule-command.ts")).main(a),

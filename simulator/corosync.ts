@@ -1,10 +1,19 @@
 /**
  * Membership as the hosts' corosyncs see it: after a loss every host of a partition knows within T, after a gain within a second. Until
- * then each believes in its last membership; a frozen one believes in it until it wakes, and T longer.
+ * then each believes in its last membership; a frozen one believes in it until it wakes, and longer: for the consensus time-out when its
+ * token was over meanwhile, else for T.
  */
 import type { EventQueue } from "./event-queue.ts";
 
 const JOIN_MILLISECONDS = 1000;
+
+/** Milliseconds. */
+export interface CorosyncTimes {
+  /** T: until a loss is known. */
+  readonly membershipChange: number;
+  readonly token: number;
+  readonly consensus: number;
+}
 
 export interface Membership {
   readonly quorate: boolean;
@@ -16,6 +25,7 @@ export interface Membership {
 interface Member {
   running: boolean;
   frozen: boolean;
+  frozenAt: number;
   /** Hosts with the same cell reach each other; each alone when it is cut. */
   cell: string;
   membership: Membership;
@@ -23,8 +33,8 @@ interface Member {
 
 export class Corosync {
   readonly #queue: EventQueue;
-  readonly #votes: ReadonlyMap<string, number>;
-  readonly #t: number;
+  readonly #votes: Readonly<Record<string, number>>;
+  readonly #times: CorosyncTimes;
   readonly #qdevice: boolean;
   readonly #hosts = new Map<string, Member>();
   readonly #changed: (host: string) => void;
@@ -32,25 +42,31 @@ export class Corosync {
   /** Expected votes by an operator's override; undefined: by the configuration. */
   override: number | undefined;
 
-  /** @param t milliseconds until a loss is known. @param changed a host has a new membership. */
+  /** @param changed a host has a new membership. */
   constructor(
     queue: EventQueue,
-    votes: ReadonlyMap<string, number>,
-    t: number,
+    votes: Readonly<Record<string, number>>,
+    times: CorosyncTimes,
     qdevice: boolean,
     changed: (host: string) => void,
   ) {
     this.#queue = queue;
     this.#votes = votes;
-    this.#t = t;
+    this.#times = times;
     this.#qdevice = qdevice;
     this.#changed = changed;
-    for (const name of votes.keys())
-      this.#hosts.set(name, { running: false, frozen: false, cell: "all", membership: NONE });
+    for (const name of Object.keys(votes))
+      this.#hosts.set(name, { running: false, frozen: false, frozenAt: 0, cell: "all", membership: NONE });
   }
 
   membership(host: string): Membership {
     return this.#hosts.get(host)?.membership ?? NONE;
+  }
+
+  /** They reach each other over the network, whatever they believe of it. */
+  connected(one: string, other: string): boolean {
+    const [a, b] = [this.#hosts.get(one), this.#hosts.get(other)];
+    return a?.running === true && b?.running === true && !b.frozen && a.cell === b.cell && a.cell !== "cut";
   }
 
   /** The host's corosync runs, is reachable in `cell`, or is frozen, from now on. */
@@ -58,9 +74,13 @@ export class Corosync {
     const member = this.#hosts.get(host);
     if (!member) return;
     const started = change.running === true && !member.running;
+    if (change.frozen === true && !member.frozen) member.frozenAt = this.#queue.now;
+    const overslept =
+      member.frozen && change.frozen === false && this.#queue.now - member.frozenAt > this.#times.token && !started;
     Object.assign(member, change);
     if (change.running === false) member.membership = NONE;
     if (started) member.membership = NONE;
+    if (overslept) this.#queue.after(this.#times.consensus, () => this.#form(host));
     this.#settle();
   }
 
@@ -76,7 +96,7 @@ export class Corosync {
       const reached = this.#reached(name);
       const lost = member.membership.members.some((other) => !reached.includes(other));
       if (!lost && reached.length === member.membership.members.length) continue;
-      this.#queue.after(lost ? this.#t : JOIN_MILLISECONDS, () => this.#form(name));
+      this.#queue.after(lost ? this.#times.membershipChange : JOIN_MILLISECONDS, () => this.#form(name));
     }
   }
 
@@ -85,23 +105,25 @@ export class Corosync {
     if (!member?.running || member.frozen) return;
     const members = this.#reached(name);
     const qdeviceVotes = this.#qdevice && this.#qdeviceFavours(members) ? 1 : 0;
-    const votes = members.reduce((sum, other) => sum + (this.#votes.get(other) ?? 0), 0) + qdeviceVotes;
+    const votes = members.reduce((sum, other) => sum + (this.#votes[other] ?? 0), 0) + qdeviceVotes;
     const expected =
-      this.override ?? [...this.#votes.values()].reduce((sum, value) => sum + value, 0) + (this.#qdevice ? 1 : 0);
+      this.override ?? Object.values(this.#votes).reduce((sum, value) => sum + value, 0) + (this.#qdevice ? 1 : 0);
     const quorate = votes * 2 > expected;
-    const same = member.membership.members.join() === members.join() && member.membership.quorate === quorate;
-    if (same) return;
-    const shared = members
-      .map((other) => this.#hosts.get(other)?.membership)
-      .find((other) => other?.members.join() === members.join() && other.quorate === quorate);
-    this.#rings += shared ? 0 : 1;
-    member.membership = {
-      quorate,
-      members,
-      ringId: shared?.ringId ?? `${members[0]}.${this.#rings.toString(16)}`,
-      qdeviceVotes,
-    };
-    this.#changed(name);
+    const key = members.join();
+    const ringId = member.membership.ringId;
+    const isFormed = members.every((other) => {
+      const known = this.#hosts.get(other)?.membership;
+      return known?.ringId === ringId && known.quorate === quorate && known.members.join() === key;
+    });
+    if (isFormed) return;
+    // A ring is formed by all of its members together.
+    this.#rings += 1;
+    const formed = { quorate, members, ringId: `${members[0]}.${this.#rings.toString(16)}`, qdeviceVotes };
+    for (const other of members) {
+      const joined = this.#hosts.get(other);
+      if (joined) joined.membership = formed;
+    }
+    for (const other of members) this.#changed(other);
   }
 
   #reached(name: string): string[] {

@@ -10,10 +10,12 @@ import {
   currentMembership,
   DEFAULT_CRM_PARAMETERS,
   type FenceObservations,
+  type FenceVerdict,
   fenceGate,
   type GateParameters,
   initialCrmState,
   type LeaseSample,
+  type MembershipView,
   type NodeView,
   observeLeases,
 } from "../controllers/ha/index.ts";
@@ -25,7 +27,7 @@ const RESYNC = 10_000;
 
 export interface ControllersParts extends DefaultWorldParts {
   readonly nodes: readonly string[];
-  readonly votes: ReadonlyMap<string, number>;
+  readonly votes: Readonly<Record<string, number>>;
   readonly qdeviceVotes: number;
   /** Changes with whatever the CRM looks at. */
   readonly version: { count: number };
@@ -40,6 +42,8 @@ export class Controllers {
   #leaderships = 0;
   #life = 0;
   #observations: FenceObservations = {};
+  /** The same, but begun anew after every moment with a quorum override: time under it proves nothing. Absent: there was none. */
+  #sinceOverride: FenceObservations | undefined;
   #clockOffset = 0;
   #lastFull = Number.NEGATIVE_INFINITY;
   #lastSeen = "";
@@ -53,11 +57,12 @@ export class Controllers {
   constructor(parts: ControllersParts) {
     this.#parts = parts;
     const { fenceDelay, leaseDuration, reportFreshness } = parts.timings;
-    this.#gate = {
+    const gate = {
       fenceDelay: fenceDelay.milliseconds,
       leaseDuration: leaseDuration.milliseconds,
       reportFreshness: reportFreshness.milliseconds,
     };
+    this.#gate = parts.defect.gate?.(gate) ?? gate;
   }
 
   /** A replica becomes leader now. */
@@ -67,6 +72,7 @@ export class Controllers {
     this.#life += 1;
     this.leads = true;
     this.#observations = {};
+    this.#sinceOverride = undefined;
     this.#lastFull = Number.NEGATIVE_INFINITY;
     this.#clockOffset = this.#leaderships * 1000; // each leader has a clock of its own
     const old = objects.crm;
@@ -104,10 +110,10 @@ export class Controllers {
   step(): void {
     if (!this.leads || !this.apiReachable) return;
     const { objects, recorder, queue } = this.#parts;
-    this.#observations = observeLeases(this.#observations, this.#samples(), this.#parts.nodes, this.#now(), this.#gate);
+    this.#observe();
     const requests = objects.requests;
-    const { quorate, nodes } = this.#nodeViews();
-    if (!quorate || !this.#due(nodes)) return;
+    const membership = currentMembership(this.#observations, this.#now(), this.#gate);
+    if (!membership.quorate || !this.#due(membership)) return;
     let view = this.#view(false, requests);
     objects.requests = [];
     let result = crmStep(
@@ -128,12 +134,26 @@ export class Controllers {
     this.#lastFull = queue.now;
   }
 
+  #observe(): void {
+    const { corosync, defect, nodes } = this.#parts;
+    const samples = this.#samples();
+    this.#observations = observeLeases(this.#observations, samples, nodes, this.#now(), this.#gate);
+    if (defect.overrideTimeCounts === true) return;
+    if (corosync.override !== undefined) this.#sinceOverride = {};
+    else if (this.#sinceOverride !== undefined)
+      this.#sinceOverride = observeLeases(this.#sinceOverride, samples, nodes, this.#now(), this.#gate);
+  }
+
   /** Nothing changed and nothing is pending: the services would stay as they are. */
-  #due(nodes: CrmView["nodes"]): boolean {
-    const { queue, version, objects } = this.#parts;
-    const seen = `${version.count} ${Object.entries(nodes)
-      .map(([name, node]) => `${name}${node.member}${node.agentAlive}${node.fence.proven}`)
-      .join()}`;
+  #due({ members, alive }: MembershipView): boolean {
+    const { queue, version, objects, nodes } = this.#parts;
+    let seen = `${version.count}`;
+    for (const name of nodes) {
+      const [member, speaks] = [members.has(name), alive.has(name)];
+      // Nothing is decided by the proof for a node that is there in every way.
+      const whole = member && speaks && objects.lease(name).holder === "agent" && !this.hardware.has(name);
+      seen += whole ? ",here" : `,${member}${speaks}${this.#fence(name).proven}`;
+    }
     const pending = objects.requests.length > 0 || queue.now - this.#lastFull >= RESYNC;
     if (seen === this.#lastSeen && !pending) return false;
     this.#lastSeen = seen;
@@ -154,7 +174,8 @@ export class Controllers {
   }
 
   #apply(effect: CrmEffect): boolean {
-    const { objects } = this.#parts;
+    const { objects, defect } = this.#parts;
+    if (effect.type === defect.loses) return false;
     switch (effect.type) {
       case "takeLease": {
         const lease = objects.lease(effect.node);
@@ -225,41 +246,47 @@ export class Controllers {
     });
   }
 
-  #nodeViews(): { quorate: boolean; nodes: CrmView["nodes"] } {
-    const { members, alive, quorate } = currentMembership(this.#observations, this.#now(), this.#gate);
-    return {
-      quorate,
-      nodes: Object.fromEntries(
-        this.#parts.nodes.map((name) => [name, this.#nodeView(name, members.has(name), alive.has(name))]),
-      ),
-    };
-  }
-
   #view(sameRound: boolean, requests: CrmView["requests"]): CrmView {
-    const { objects, guests } = this.#parts;
-    const services: Record<string, CrmView["services"][string]> = {};
-    for (const [id, service] of objects.services) services[id] = objects.serviceView(id, service, guests);
-    return {
+    const { objects, guests, defect, nodes } = this.#parts;
+    const { members, alive, quorate } = currentMembership(this.#observations, this.#now(), this.#gate);
+    const view: CrmView = {
       incarnation: `leader-${this.#leaderships}`,
-      ...this.#nodeViews(),
+      quorate,
+      nodes: Object.fromEntries(nodes.map((name) => [name, this.#nodeView(name, members.has(name), alive.has(name))])),
       sameRound,
-      services,
+      services: objects.serviceViews(guests),
       groups: objects.scenario.groups,
       rules: objects.rules(),
       policy: objects.policy(),
       requests,
     };
+    return defect.crmView?.(view) ?? view;
   }
 
   #nodeView(name: string, member: boolean, agentAlive: boolean): NodeView {
-    const { objects, guests, corosync, votes, qdeviceVotes } = this.#parts;
+    const { objects, guests } = this.#parts;
     const node = objects.scenario.nodes[name];
+    return {
+      member,
+      agentAlive: agentAlive && objects.lease(name).holder === "agent",
+      agentMode: objects.agent(name).mode ?? "Idle",
+      maintenance: objects.maintenance.has(name),
+      lease: objects.lease(name).holder,
+      fence: this.#fence(name),
+      hardwareFencing: this.hardware.has(name),
+      capacity: { cpu: node?.cpus ?? 24, memory: node?.memory ?? 0 },
+      measured: objects.measuredOn(name, guests),
+    };
+  }
+
+  #fence(name: string): FenceVerdict {
+    const { corosync, votes, qdeviceVotes } = this.#parts;
     const device = this.hardware.get(name);
-    const fence = fenceGate(
+    return fenceGate(
       {
-        observations: this.#observations,
+        observations: this.#sinceOverride ?? this.#observations,
         node: name,
-        votes: Object.fromEntries(votes),
+        votes,
         qdeviceVotes,
         quorumOverride: corosync.override !== undefined,
         fencing: device === undefined ? "Watchdog" : device.only ? "Hardware" : "Both",
@@ -268,17 +295,6 @@ export class Controllers {
       this.#now(),
       this.#gate,
     );
-    return {
-      member,
-      agentAlive: agentAlive && objects.lease(name).holder === "agent",
-      agentMode: objects.agent(name).mode ?? "Idle",
-      maintenance: objects.maintenance.has(name),
-      lease: objects.lease(name).holder,
-      fence,
-      hardwareFencing: device !== undefined,
-      capacity: { cpu: node?.cpus ?? 24, memory: node?.memory ?? 0 },
-      measured: objects.measuredOn(name, guests),
-    };
   }
 
   #now(): number {
@@ -295,7 +311,7 @@ export class Controllers {
 function withoutVolatile(services: CrmState["services"]): CrmState["services"] {
   return Object.fromEntries(
     Object.entries(services).map(([id, record]) => {
-      const { queued: _queued, processed: _processed, moveBackoff: _moveBackoff, ...kept } = record;
+      const { queued: _queued, processed: _processed, moveBackoff: _move, balanceBackoff: _balance, ...kept } = record;
       return [id, kept];
     }),
   );

@@ -13,8 +13,10 @@ import {
   lrmStep,
   type ShutdownKind,
 } from "../agent/ha/index.ts";
+import type { DoubtLimits } from "../agent/keeper/index.ts";
 import type { MembershipReport, ServiceResult, Timings } from "../controllers/ha/index.ts";
 import type { Corosync } from "./corosync.ts";
+import type { Defect } from "./defects.ts";
 import type { EventQueue } from "./event-queue.ts";
 import type { Guests } from "./guests.ts";
 import { HostWatchdog } from "./host-watchdog.ts";
@@ -38,11 +40,15 @@ export interface DefaultWorldParts {
   readonly recorder: Recorder;
   readonly corosync: Corosync;
   readonly timings: Timings;
+  /** When a keeper believes corosync again. */
+  readonly doubt: DoubtLimits;
+  readonly defect: Defect;
   /** Objects changed: the CRM sees it in its next step. With a node: its agent looks at once; `urgent`: the CRM too. */
   touched(node?: string, urgent?: "urgent"): void;
   hostReset(host: DefaultHost, cause: string): void;
   hostDown(host: DefaultHost): void;
-  guestStarted(id: string, node: string): void;
+  agentStarted(node: string): void;
+  guestStarted(id: string, node: string, holdsLease: boolean): void;
 }
 
 export class DefaultHost {
@@ -66,6 +72,7 @@ export class DefaultHost {
   #stepPlanned = false;
   /** The last step found nothing to do and nothing has changed since: until `RESYNC` only the heartbeat goes on. */
   #quietSince: number | undefined;
+  #provenBefore = false;
 
   constructor(name: string, index: number, parts: DefaultWorldParts) {
     this.name = name;
@@ -75,7 +82,9 @@ export class DefaultHost {
       queue: parts.queue,
       timings: parts.timings,
       runs: () => this.power && !this.frozen,
-      quorate: () => parts.corosync.membership(name).quorate,
+      corosync: () => parts.corosync.membership(name),
+      doubt: parts.doubt,
+      proves: (proven) => this.#pets(proven),
       fires: () => parts.hostReset(this, "watchdog"),
     });
   }
@@ -85,6 +94,7 @@ export class DefaultHost {
     this.frozen = false;
     this.boot += 1;
     this.shutdown = undefined;
+    this.#provenBefore = false;
     this.watchdog.reset();
     this.startAgent();
   }
@@ -106,6 +116,7 @@ export class DefaultHost {
     this.#work = {};
     this.#renewedAt = Number.NEGATIVE_INFINITY;
     this.#life += 1;
+    this.#parts.agentStarted(this.name);
     const life = this.#life;
     const loop = (): void => {
       if (life !== this.#life || !this.agent) return;
@@ -132,6 +143,20 @@ export class DefaultHost {
     });
   }
 
+  #pets(proven: boolean): boolean {
+    const pets = this.#parts.defect.pets;
+    if (pets === undefined) return proven;
+    this.#provenBefore ||= proven;
+    return pets({ proven, provenBefore: this.#provenBefore, apiReachable: this.apiReachable });
+  }
+
+  /** The keeper ends. */
+  killKeeper(): void {
+    this.watchdog.keeper = "dead";
+    if (this.#parts.defect.keeperCloses === true) this.watchdog.close();
+    this.watchdog.check();
+  }
+
   report(): MembershipReport {
     const { quorate, members, ringId, qdeviceVotes } = this.#parts.corosync.membership(this.name);
     return { quorate, members, ringId, qdeviceVotes };
@@ -148,8 +173,11 @@ export class DefaultHost {
     let sameRound = false;
     for (let i = 0; i < 50; i += 1) {
       const before = this.agent;
-      const result = lrmStep(before, this.#view(sameRound), this.#parts.queue.now, PARAMETERS);
-      this.agent = result.state;
+      const { defect } = this.#parts;
+      const seen = this.#view(sameRound);
+      const view = defect.lrmView?.(seen, before) ?? seen;
+      const result = lrmStep(before, view, this.#parts.queue.now, PARAMETERS);
+      this.agent = defect.lrmState?.(result.state) ?? result.state;
       this.#parts.recorder.addStepEvents(this.#parts.queue.now / 1000, "agent", this.name, result.events);
       let again = false;
       for (const effect of result.effects) if (this.#apply(effect)) again = true;
@@ -193,10 +221,8 @@ export class DefaultHost {
         this.#parts.touched(undefined, "urgent");
         return false;
       case "armWatchdog":
-        if (this.watchdog.keeper !== "runs") return false;
-        this.watchdog.armed = true;
+        if (!this.watchdog.arm()) return false;
         this.#event("role", "watchdog.armed", {});
-        this.watchdog.check();
         return true;
       case "disarmWatchdog":
         if (this.watchdog.keeper === "runs") this.watchdog.close();
@@ -237,7 +263,7 @@ export class DefaultHost {
     const write = (): void => {
       if (life !== this.#life) return;
       if (!this.apiReachable || this.frozen) {
-        this.#parts.queue.after(STEP, write);
+        if (this.#parts.defect.resultsOnce !== true) this.#parts.queue.after(STEP, write);
         return;
       }
       this.#parts.objects.agent(this.name).results.set(service, result);
@@ -286,7 +312,11 @@ export class DefaultHost {
 
   #start(service: string): boolean | "hangs" {
     const started = this.#parts.guests.start(service, this.name);
-    if (started === true) this.#parts.guestStarted(service, this.name);
+    if (started === true) {
+      const { holder, boot, epoch } = this.#parts.objects.lease(this.name);
+      const holds = holder === "agent" && boot === this.boot && epoch === this.agent?.epoch;
+      this.#parts.guestStarted(service, this.name, holds);
+    }
     return started;
   }
 
@@ -294,15 +324,11 @@ export class DefaultHost {
     const { guests } = this.#parts;
     const id = effect.service;
     this.#begin(id, { uid: effect.uid, action: "move", mode: effect.mode }, MOVE, () => {
-      if (!this.#parts.corosync.membership(this.name).members.includes(effect.target) || !guests.move(id, this.name))
-        return false;
+      if (!this.#parts.corosync.connected(this.name, effect.target) || !guests.move(id, this.name)) return false;
       const ran = guests.runsOn(id, this.name);
       if (effect.mode === "restart" && !guests.stop(id, this.name)) return false;
       guests.setRunning(id, this.name, false);
-      if (effect.mode === "live" && ran) {
-        guests.setRunning(id, effect.target, true);
-        this.#parts.guestStarted(id, effect.target);
-      }
+      if (effect.mode === "live" && ran) guests.setRunning(id, effect.target, true);
       return true;
     });
   }

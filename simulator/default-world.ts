@@ -2,17 +2,20 @@
  * The event-driven world with this project's own timings: controllers outside the hosts, keepers that pet by quorum, leases as
  * heartbeats. Finer than rounds, and with faults that the round-based world has not: the API away, frozen processes, broken watchdogs.
  *
- * It watches the invariant of the whole, and prints an event of class `violation` when a guest runs on two hosts that both run.
+ * It watches what must hold in every run, see invariants.ts, and prints an event of class `violation` where it does not.
  */
-import { deriveTimings } from "../controllers/ha/index.ts";
+import type { DoubtLimits } from "../agent/keeper/index.ts";
+import { deriveTimings, effectiveToken } from "../controllers/ha/index.ts";
 import { QuorateError } from "../errors.ts";
 import { Corosync } from "./corosync.ts";
 import { Controllers, type ControllersParts } from "./default-controllers.ts";
 import { DefaultHost } from "./default-host.ts";
+import { type Defect, defectNamed } from "./defects.ts";
 import { EventQueue } from "./event-queue.ts";
 import { applyFault } from "./faults.ts";
 import { Guests } from "./guests.ts";
 import { restoreState } from "./initial-state.ts";
+import { Invariants } from "./invariants.ts";
 import { applyToObjects } from "./operations.ts";
 import { Recorder, type SimEvent } from "./recorder.ts";
 import type { Op, Scenario } from "./scenario.ts";
@@ -20,6 +23,10 @@ import { SharedObjects } from "./shared-objects.ts";
 
 const POWER_OFF_AFTER_EXIT = 1000;
 const REBOOT = 10_000;
+/** Seconds before `settled_at`; who was up at one of them is. */
+const SETTLING = [20, 15, 10, 5];
+/** As the agent configures its keeper: consensus and this. */
+const SETTLE_MARGIN = 500;
 
 export function simulateDefault(scenario: Scenario): SimEvent[] {
   const world = new DefaultWorld(scenario);
@@ -34,27 +41,42 @@ export class DefaultWorld implements ControllersParts {
   readonly guests: Guests;
   readonly corosync: Corosync;
   readonly timings: ControllersParts["timings"];
-  readonly votes: ReadonlyMap<string, number>;
+  readonly votes: Readonly<Record<string, number>>;
   readonly qdeviceVotes: number;
   readonly nodes: readonly string[];
   readonly hosts = new Map<string, DefaultHost>();
   readonly controllers: Controllers;
   readonly version = { count: 0 };
+  readonly doubt: DoubtLimits;
+  readonly defect: Defect;
   readonly #scenario: Scenario;
-  readonly #violations = new Set<string>();
+  readonly #invariants: Invariants;
 
   constructor(scenario: Scenario) {
     this.#scenario = scenario;
+    this.defect = defectNamed(scenario.defect);
     this.objects = new SharedObjects(scenario);
     this.guests = new Guests(scenario);
     this.nodes = Object.keys(scenario.nodes).sort();
-    this.votes = new Map(this.nodes.map((name) => [name, scenario.nodes[name]?.votes ?? 1]));
+    this.votes = Object.fromEntries(this.nodes.map((name) => [name, scenario.nodes[name]?.votes ?? 1]));
     this.qdeviceVotes = scenario.cluster.qdevice ? 1 : 0;
     this.timings = timingsOf(scenario, this.nodes.length);
+    const token = effectiveToken(this.nodes.length, scenario.cluster.tokenMilliseconds);
+    const membershipChange = this.timings.membershipChange.milliseconds;
+    const consensus = membershipChange - token;
+    this.doubt = { tokenMilliseconds: token, settleMilliseconds: consensus + SETTLE_MARGIN };
+    this.#invariants = new Invariants({
+      scenario,
+      recorder: this.recorder,
+      guests: this.guests,
+      objects: this.objects,
+      now: () => this.queue.now / 1000,
+      runs: (node) => this.hosts.get(node)?.frozen === false,
+    });
     this.corosync = new Corosync(
       this.queue,
       this.votes,
-      this.timings.membershipChange.milliseconds,
+      { membershipChange, token, consensus },
       scenario.cluster.qdevice,
       (name) => {
         this.version.count += 1;
@@ -71,14 +93,18 @@ export class DefaultWorld implements ControllersParts {
   }
 
   run(): void {
-    const { batches, endTime } = this.#scenario;
+    const { batches, endTime, settledAt } = this.#scenario;
     for (const batch of batches) {
       this.queue.at(batch.at * 1000, () => {
         for (const op of batch.ops) this.#inject(op);
       });
     }
+    if (settledAt !== undefined) {
+      for (const before of SETTLING) this.queue.at((settledAt - before) * 1000, () => this.#invariants.settling());
+      this.queue.at(settledAt * 1000, () => this.#invariants.settled());
+    }
     this.controllers.lead();
-    this.queue.runUntil(endTime * 1000);
+    this.queue.runUntil(endTime * 1000, () => this.#invariants.afterEvent());
     this.#finals();
   }
 
@@ -144,19 +170,12 @@ export class DefaultWorld implements ControllersParts {
     this.corosync.set(host.name, { running: false });
   }
 
-  guestStarted(id: string, _node?: string): void {
-    const hosts = this.guests.nodesOf(id).filter((node) => this.hosts.get(node)?.frozen === false);
-    if (hosts.length < 2) return;
-    const key = `${id} ${hosts.join()}`;
-    if (this.#violations.has(key)) return;
-    this.#violations.add(key);
-    this.recorder.add(this.queue.now / 1000, {
-      actor: "env",
-      class: "violation",
-      kind: "guest.runs-twice",
-      subject: id,
-      nodes: hosts,
-    });
+  agentStarted(node: string): void {
+    this.#invariants.agentStarted(node);
+  }
+
+  guestStarted(id: string, node: string, holdsLease: boolean): void {
+    this.#invariants.guestStarted(id, node, holdsLease);
   }
 
   env(kind: string, data: Readonly<Record<string, unknown>>): void {
@@ -165,6 +184,7 @@ export class DefaultWorld implements ControllersParts {
 
   #inject(op: Op): void {
     this.recorder.add(this.queue.now / 1000, { actor: "env", class: "input", kind: "inject", cmd: op });
+    this.#invariants.injected(op);
     if (op.op === "service.moved-outside")
       for (const node of this.nodes) this.guests.setRunning(String(op.service), node, false);
     if (!applyToObjects(op, this.objects, this.guests)) applyFault(op, this);

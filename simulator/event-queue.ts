@@ -21,14 +21,15 @@ export class EventQueue {
     this.at(this.now + delay, run);
   }
 
-  /** Runs everything that is due before `end`. */
-  runUntil(end: number): void {
+  /** Runs everything that is due before `end`, and `after` after each. */
+  runUntil(end: number, after?: () => void): void {
     for (;;) {
       const first = this.#heap[0];
       if (!first || first.at >= end) break;
       this.#pop();
       this.now = first.at;
       first.run();
+      after?.();
     }
     this.now = end;
   }

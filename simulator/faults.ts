@@ -29,11 +29,15 @@ const FAULTS: Readonly<Record<string, Fault>> = {
   /** `nodes` (default all) and, with `controllers`, the CRM cannot reach the API while `up` is false. */
   "api.reach": (op, world) => {
     const up = op.up === true;
-    for (const name of (op.nodes as string[] | undefined) ?? world.nodes) world.host(name).apiReachable = up;
+    for (const name of (op.nodes as string[] | undefined) ?? world.nodes) {
+      world.host(name).apiReachable = up;
+      world.host(name).watchdog.check();
+    }
     if (op.controllers !== false) world.controllers.apiReachable = up;
   },
   "store.fault": (op, world) => {
     world.host(node(op)).apiReachable = op.fail !== true;
+    world.host(node(op)).watchdog.check();
   },
   "node.reboot": (op, world) => {
     world.host(node(op)).shutdown = "reboot";
@@ -60,8 +64,7 @@ const FAULTS: Readonly<Record<string, Fault>> = {
   /** systemd starts it again after `seconds` (default 1); never with `restart: false`. */
   "keeper.kill": (op, world) => {
     const host = world.host(node(op));
-    host.watchdog.keeper = "dead";
-    host.watchdog.check();
+    host.killKeeper();
     if (op.restart === false) return;
     world.queue.after(Number(op.seconds ?? 1) * 1000, () => {
       host.watchdog.keeper = "runs";
@@ -87,7 +90,6 @@ const FAULTS: Readonly<Record<string, Fault>> = {
     host.frozen = false;
     world.corosync.set(node(op), { frozen: false });
     host.watchdog.check();
-    for (const id of world.guests.runningOn(host.name)) world.guestStarted(id);
   },
   "watchdog.break": (op, world) => {
     world.host(node(op)).watchdog.broken = true;
@@ -113,6 +115,23 @@ const FAULTS: Readonly<Record<string, Fault>> = {
   "leader.crash": (op, world) => {
     if (typeof op.after === "string") world.controllers.crashAfter = op.after as CrmEffect["type"];
     else world.controllers.crash(Number(op.seconds ?? 5) * 1000);
+  },
+  /** Everything whole again: hosts, links, API, processes, devices. Nobody asks for maintenance, disarming or a lock any more. */
+  repair: (op, world) => {
+    applyFault({ op: "api.reach", up: true }, world);
+    applyFault({ op: "quorum.override" }, world);
+    for (const name of world.nodes) {
+      world.corosync.set(name, { cell: "all" });
+      const device = world.controllers.hardware.get(name);
+      if (device) device.works = true;
+      for (const mended of ["node.thaw", "keeper.thaw", "agent.thaw", "watchdog.mend"])
+        applyFault({ ...op, op: mended, node: name }, world);
+      world.powerOn(name);
+      applyFault({ op: "agent.ensure", node: name }, world);
+    }
+    world.objects.maintenance.clear();
+    world.objects.disarm = undefined;
+    for (const id of world.objects.services.keys()) world.objects.unlock(id);
   },
   "coordinator.stop": (_op, world) => world.controllers.crash(5000),
   "coordinator.start": () => undefined,

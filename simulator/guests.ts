@@ -10,6 +10,9 @@ export class Guests {
   readonly #failedStarts = new Map<string, number>();
   readonly #failedMoves = new Map<string, number>();
   readonly #hung = new Set<string>();
+  readonly #copies = new Map<string, number>();
+  /** Guests that run on more than one host. */
+  readonly onSeveral = new Set<string>();
 
   constructor(scenario: Scenario) {
     for (const [id, service] of Object.entries(scenario.services))
@@ -35,13 +38,23 @@ export class Guests {
   setRunning(id: string, node: string, running: boolean): void {
     const ids = this.#running.get(node) ?? new Set<string>();
     this.#running.set(node, ids);
+    if (running === ids.has(id)) return;
     if (running) ids.add(id);
     else ids.delete(id);
+    this.#count(id, running ? 1 : -1);
   }
 
   /** The host lost power. */
   lose(node: string): void {
+    for (const id of this.#running.get(node) ?? []) this.#count(id, -1);
     this.#running.delete(node);
+  }
+
+  #count(id: string, change: 1 | -1): void {
+    const copies = (this.#copies.get(id) ?? 0) + change;
+    this.#copies.set(id, copies);
+    if (copies > 1) this.onSeveral.add(id);
+    else this.onSeveral.delete(id);
   }
 
   /** @returns false when the start fails, "hangs" when it never ends. */

@@ -16,10 +16,14 @@ export interface SimEvent {
 
 export class Recorder {
   readonly events: SimEvent[] = [];
+  /** Told of each event. */
+  onEvent: ((event: SimEvent) => void) | undefined;
 
   /** @param t virtual seconds. */
   add(t: number, event: Readonly<Record<string, unknown>> & { readonly class: string; readonly kind: string }): void {
-    this.events.push({ i: this.events.length, t: Math.round(t * 1000) / 1000, ...event });
+    const added: SimEvent = { i: this.events.length, t: Math.round(t * 1000) / 1000, ...event };
+    this.events.push(added);
+    this.onEvent?.(added);
   }
 
   addStepEvents(

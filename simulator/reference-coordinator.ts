@@ -170,14 +170,12 @@ export class ReferenceCoordinator {
     const { objects, guests, hosts } = this.#world;
     const nodes: Record<string, NodeView> = {};
     for (const name of [...hosts.keys()].sort()) nodes[name] = this.#nodeView(name);
-    const services: Record<string, CrmView["services"][string]> = {};
-    for (const [id, service] of objects.services) services[id] = objects.serviceView(id, service, guests);
     return {
       incarnation: this.#incarnation,
       quorate: true,
       sameRound,
       nodes,
-      services,
+      services: objects.serviceViews(guests),
       groups: objects.scenario.groups,
       rules: objects.rules(),
       policy: objects.policy(),

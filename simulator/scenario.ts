@@ -61,6 +61,12 @@ export interface Scenario {
   readonly final: { readonly services: Readonly<Record<string, Final>> };
   /** Own scenarios: what must and must not be in the events. */
   readonly checks: readonly Check[];
+  /** Which world it is for when the command line does not say. */
+  readonly timings: "file" | "quorate";
+  /** A defect to plant, see defects.ts. */
+  readonly defect?: string;
+  /** Seconds; by then nothing fails any more and every guest that is wanted must run. */
+  readonly settledAt?: number;
 }
 
 export interface Usage {
@@ -151,6 +157,9 @@ export function parseScenario(raw: Json): Scenario {
     endTime: number(raw.end_time, 720),
     final: { services: object(object(raw.final).services) as Record<string, Final> },
     checks: (raw.checks as Check[] | undefined) ?? [],
+    timings: oneOf(raw.timings, ["file", "quorate"], "file"),
+    ...(typeof raw.defect === "string" ? { defect: raw.defect } : {}),
+    ...(typeof raw.settled_at === "number" ? { settledAt: raw.settled_at } : {}),
   };
 }
 

@@ -56,6 +56,7 @@ export class SharedObjects {
   crm: CrmState | undefined;
   /** The last view of each service, given again while nothing in it changed. */
   readonly #views = new Map<string, { service: ScenarioService; view: ServiceView }>();
+  readonly #seen: Record<string, ServiceView> = {};
   readonly #byNode = new Map<string, Set<string>>();
   readonly scenario: Scenario;
 
@@ -169,8 +170,18 @@ export class SharedObjects {
     };
   }
 
+  /** How the CRM sees all of them: one record for the whole run, brought up to date, so good until the next call. */
+  serviceViews(guests: Guests): Readonly<Record<string, ServiceView>> {
+    for (const id in this.#seen) if (!this.services.has(id)) delete this.#seen[id];
+    for (const [id, service] of this.services) {
+      const view = this.#serviceView(id, service, guests);
+      if (this.#seen[id] !== view) this.#seen[id] = view;
+    }
+    return this.#seen;
+  }
+
   /** How the CRM sees one service. */
-  serviceView(id: string, service: ScenarioService, guests: Guests): ServiceView {
+  #serviceView(id: string, service: ScenarioService, guests: Guests): ServiceView {
     const recordNode = this.crm?.services[id]?.node ?? service.node;
     const result = this.agents.get(recordNode)?.results.get(id);
     const running = guests.runsOn(id, service.node);

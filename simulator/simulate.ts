@@ -13,11 +13,11 @@ const BATCH = 5000;
 
 const USAGE = `usage: quorate simulate FILE [--timings file|quorate] [--timeline OUT.svg]
 
-  --timings file     rounds and delays of the scenario's reference system (default)
+  --timings file     rounds and delays of the scenario's reference system (default, unless the file says otherwise)
   --timings quorate  the same world with this project's own default timings, event-driven
   --timeline OUT.svg writes a picture of the run too
 
-Exit: 0, 2 for a scenario that cannot be used, 3 when a guest ran on two hosts.
+Exit: 0, 2 for a scenario that cannot be used, 3 when something happened that must not (events of class "violation").
 `;
 
 export async function main(args: string[]): Promise<void> {
@@ -26,7 +26,7 @@ export async function main(args: string[]): Promise<void> {
       args,
       allowPositionals: true,
       options: {
-        timings: { type: "string", default: "file" },
+        timings: { type: "string" },
         timeline: { type: "string" },
         help: { type: "boolean", short: "h" },
       },
@@ -37,11 +37,11 @@ export async function main(args: string[]): Promise<void> {
       process.exitCode = values.help === true ? 0 : 64;
       return;
     }
-    if (values.timings !== "file" && values.timings !== "quorate") {
-      throw new QuorateError("user", "UnknownTimings", `--timings ${values.timings} is neither file nor quorate`);
-    }
     const scenario = readScenario(file);
-    const events: SimEvent[] = values.timings === "quorate" ? simulateDefault(scenario) : simulateReference(scenario);
+    const timings = values.timings ?? scenario.timings;
+    if (timings !== "file" && timings !== "quorate")
+      throw new QuorateError("user", "UnknownTimings", `--timings ${timings} is neither file nor quorate`);
+    const events: SimEvent[] = timings === "quorate" ? simulateDefault(scenario) : simulateReference(scenario);
     for (let i = 0; i < events.length; i += BATCH) {
       process.stdout.write(
         events
@@ -52,9 +52,11 @@ export async function main(args: string[]): Promise<void> {
     }
     if (values.timeline !== undefined)
       writeFileSync(values.timeline, timeline(`${scenario.name}: ${scenario.description}`, events));
-    const twice = events.filter((event) => event.class === "violation").length;
-    if (twice > 0) {
-      process.stderr.write(`quorate simulate: ${twice} times a guest ran on two hosts; look for "class":"violation"\n`);
+    const violations = events.filter((event) => event.class === "violation").length;
+    if (violations > 0) {
+      process.stderr.write(
+        `quorate simulate: what must not happen did, ${violations} times; look for "class":"violation"\n`,
+      );
       process.exitCode = 3;
     }
   } catch (thrown) {

@@ -8,6 +8,7 @@ export {
   type KeeperRelease,
   removeKeeper,
 } from "./install.ts";
+export { type DoubtLimits, type History, judge } from "./proof.ts";
 export type { Hello, KeeperStatus } from "./protocol.ts";
 export { CONFIG_PATH, SOCKET_PATH, UNIT_NAME } from "./unit.ts";
 export { ensureWatchdogDevice } from "./watchdog-module.ts";

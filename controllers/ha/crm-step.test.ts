@@ -157,6 +157,69 @@ test("a node that comes back with its own lease before it was taken keeps its gu
   assert.ok(back.events.some((event) => event.kind === "fence.cancelled"));
 });
 
+test("a guest on a live move belongs to the target when its source is fenced: it may have arrived", () => {
+  const ask = { op: "move", service: "web", target: "n3", mode: "live" } as const;
+  const moving = step(started(), view({ requests: [ask] }), 1000).state;
+  assert.equal(moving.services.web?.state, "Migrate");
+  const cut = (lease: NodeView["lease"]): CrmView =>
+    view({
+      sameRound: lease === "crm",
+      nodes: { n1: node({ ...gone, fence: proven, lease }), n2: node(), n3: node() },
+    });
+  const fenced = step(step(moving, cut("agent"), 60_000).state, cut("crm"), 60_000);
+  assert.deepEqual(
+    fenced.effects.filter((effect) => effect.type === "setNodeOwner"),
+    [{ type: "setNodeOwner", service: "web", node: "n3", from: "n1" }],
+  );
+  const { web } = fenced.state.services;
+  assert.deepEqual([web?.state, web?.node, web?.target, web?.guarded], ["Started", "n3", undefined, false]);
+});
+
+test("a guest whose live move was under way goes on with it when the fence is cancelled", () => {
+  const ask = { op: "move", service: "web", target: "n3", mode: "live" } as const;
+  const moving = step(started(), view({ requests: [ask] }), 1000).state;
+  const away = view({ nodes: { n1: node({ ...gone, fence: proven }), n2: node(), n3: node() } });
+  const back = step(step(moving, away, 60_000).state, view(), 61_000).state.services.web;
+  assert.deepEqual([back?.state, back?.node, back?.target, back?.command.action], ["Migrate", "n1", "n3", "Migrate"]);
+});
+
+test("a guest is recovered outside its preferred nodes when it must be apart from what runs there", () => {
+  const services = { db: service("n2"), web: service("n1", { group: "g" }) };
+  const given = view({
+    services,
+    groups: { g: { nodes: { n2: 0 }, restricted: false, failback: true } },
+    rules: [{ id: "apart", kind: "keep-apart", services: ["db", "web"] }],
+  });
+  const cut = { n1: node({ ...gone, fence: proven, lease: "crm" }), n2: node(), n3: node() };
+  const first = step(started(given), { ...given, nodes: { ...cut, n1: node({ ...gone, fence: proven }) } }, 60_000);
+  const second = step(first.state, { ...given, nodes: cut, sameRound: true }, 60_000);
+  assert.deepEqual([second.state.services.web?.state, second.state.services.web?.node], ["Started", "n3"]);
+});
+
+test("a guest that does not start elsewhere is not moved for the balance again and again", () => {
+  const policy = {
+    scheduler: "static",
+    rebalanceOnStart: false,
+    autoRebalance: { method: "bruteforce", threshold: 0.1, holdRounds: 2, margin: 0.1 },
+  } as const;
+  const given = view({ policy, services: { db: service("n1"), web: service("n1") } });
+  let state = started(given);
+  const moves: number[] = [];
+  for (let now = 20_000; now < 1_200_000; now += 10_000) {
+    const services = Object.fromEntries(
+      Object.entries(state.services).map(([id, { command, node: on, state: at, target }]) => {
+        const outcome = at === "Started" && on !== "n1" ? "Failed" : "Ok";
+        return [id, { ...service(on, { maxRelocate: 2 }), result: { uid: command.uid, outcome } as const, target }];
+      }),
+    );
+    const { state: next, events } = step(state, { ...given, services }, now);
+    if (events.some((event) => event.kind === "service.move.balance")) moves.push(now);
+    state = next;
+  }
+  assert.ok(moves.length > 0, "it is tried");
+  assert.ok(moves.length <= 2 * 3, `two guests were moved ${moves.length} times in 20 minutes: at ${moves.join()}`);
+});
+
 test("a failed move is tried again only after a growing pause", () => {
   const nodes = { n1: node({ agentMode: "Maintenance" }), n2: node(), n3: node() };
   let state = step(started(), view({ nodes }), 1000).state;

@@ -78,8 +78,13 @@ function fenceNode(round: Round, name: string, services: readonly string[]): boo
   round.event("fence.acknowledged", "node", name);
   round.setNode(name, { state: "Unknown", fencedAt: round.now });
   round.event("notify.fence-done", "node", name, {}, "notice");
-  for (const id of services) round.setState(id, "Recovery");
+  for (const id of services) round.setState(id, "Recovery", arrival(round, id));
   return services.length > 0;
+}
+
+function arrival(round: Round, id: string): { target?: string } {
+  const target = round.services.get(id)?.target;
+  return target === undefined ? {} : { target };
 }
 
 /**
@@ -94,6 +99,11 @@ function cancelFence(round: Round, name: string, services: readonly string[]): b
   if (round.nodes.get(name)?.state === "Fence") round.setNode(name, { state: "Online" });
   round.recount();
   for (const id of services) {
+    const moving = arrival(round, id);
+    if (moving.target !== undefined) {
+      round.setState(id, "Migrate", moving); // whether it has arrived is for its agent to find out
+      continue;
+    }
     const requested = round.view.services[id]?.requested;
     round.setState(id, requested === "Started" ? "Started" : "RequestStop");
   }

@@ -27,13 +27,14 @@ export function place(round: Round, id: string, record: ServiceRecord, purpose: 
   if (purpose === "stay" && !mayFailBack(round, id) && classes.some((entry) => entry.nodes.includes(current))) {
     return { node: current, reason: "FailbackOff" };
   }
-  if (purpose === "retry") {
-    const untried = candidates.filter((node) => !record.triedNodes.includes(node));
-    if (untried.length === 0) return { node: current, reason: "AllNodesTried" };
-    candidates = untried;
-  }
-  candidates = keepApart(round, id, candidates);
-  if (candidates.length === 0) return { node: undefined, reason: "MustStayApart" };
+  const untried = (nodes: readonly string[]): readonly string[] =>
+    purpose === "retry" ? nodes.filter((node) => !record.triedNodes.includes(node)) : nodes;
+  if (untried(candidates).length === 0) return { node: current, reason: "AllNodesTried" };
+  // What must be apart may leave no node of the best class; a preference is no reason to stay down where others are allowed.
+  const considered = round.reference ? classes.slice(0, 1) : classes;
+  const apart = considered.map(({ nodes }) => keepApart(round, id, untried(nodes))).find((nodes) => nodes.length > 0);
+  if (apart === undefined) return { node: undefined, reason: "MustStayApart" };
+  candidates = apart;
   candidates = keepTogether(round, id, candidates);
   if (purpose !== "retry" && record.home !== undefined && candidates.includes(record.home)) {
     return { node: record.home, reason: "HomeAfterMaintenance" };

@@ -110,6 +110,7 @@ function unitOf(round: Round, id: string): readonly string[] | undefined {
   const node = round.services.get(id)?.node;
   const whole = unit.every((member) => {
     const record = round.services.get(member);
+    if (record?.balanceBackoff !== undefined && round.now < record.balanceBackoff.notBefore) return false;
     return record?.state === "Started" && record.node === node && round.view.services[member]?.running !== false;
   });
   return whole && unit[0] === id ? unit : undefined;

@@ -28,9 +28,14 @@ const STALE_LOCKS = new Set([
   "suspended",
 ]);
 
-/** Tried again in each step until a node is there. */
+/**
+ * Tried again in each step until a node is there. A guest that was on its way live may have arrived before its source died: it belongs
+ * to the target, whatever is there, and counts as unguarded until the agent there answers for it.
+ */
 export function recovery({ round, id, record, view }: Case): void {
-  const { node } = place(round, id, record, "recover");
+  const arrived =
+    record.target !== undefined && round.view.nodes[record.target] !== undefined ? record.target : undefined;
+  const node = arrived ?? place(round, id, record, "recover").node;
   if (node === undefined) {
     round.event("service.recover.no-target", "service", id, { node: record.node });
     // A leader that died may have bound it to another node already; the binding is what counts.
@@ -44,10 +49,14 @@ export function recovery({ round, id, record, view }: Case): void {
     round.event("service.lock.removed", "service", id, { lock: view.lock });
   }
   const to: ServiceState =
-    view.requested === "Started" ? "Started" : view.requested === "Disabled" ? "Stopped" : "RequestStop";
+    view.requested === "Started"
+      ? "Started"
+      : view.requested === "Disabled" && arrived === undefined
+        ? "Stopped"
+        : "RequestStop";
   round.setState(id, to, {
     node,
-    guarded: true,
+    guarded: arrived === undefined,
     failover: { from: record.node, fencedAt: round.nodes.get(record.node)?.fencedAt ?? round.now },
     shown: to === "Stopped" ? {} : { node },
   });

@@ -171,7 +171,7 @@ export class Round {
   amend(
     id: string,
     change: Partial<ServiceRecord>,
-    remove: readonly ("home" | "queued" | "moveBackoff" | "processed")[] = [],
+    remove: readonly ("home" | "queued" | "moveBackoff" | "balanceBackoff" | "processed")[] = [],
   ): void {
     const old = this.services.get(id);
     if (!old) return;

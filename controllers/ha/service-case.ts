@@ -22,7 +22,9 @@ export function fenceIfLost({ round, id, record }: Case): boolean {
     if (round.newRound) round.event("service.unguarded", "service", id, { node: record.node });
     return true; // left where it is: nothing proves that it does not run there
   }
-  round.setState(id, "Fence");
+  // A live move may have ended without anybody hearing of it.
+  const arriving = !round.reference && record.state === "Migrate" && record.target !== undefined;
+  round.setState(id, "Fence", arriving ? { target: record.target } : {});
   return true;
 }
 

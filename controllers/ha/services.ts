@@ -81,6 +81,8 @@ function started(service: Case): void {
   if (result === "Ok" && record.triedNodes.length > 0) {
     round.event("service.start-ok-after-failures", "service", id, { node: record.node, tried: record.triedNodes });
     round.amend(id, { triedNodes: [], relocations: 0 });
+  } else if (result === "Ok" && record.balanceBackoff !== undefined) {
+    round.amend(id, {}, ["balanceBackoff"]);
   }
   if (round.disarm === undefined) stayOrMove(service);
 }
@@ -165,7 +167,10 @@ function obeyRequest({ round, id, record, view }: Case): boolean {
   return true;
 }
 
-function afterFailedStart({ round, id, record, view }: Case): void {
+function afterFailedStart(service: Case): void {
+  const { round, id, record, view } = service;
+  if (!round.reference && record.triedNodes.length === 0)
+    round.amend(id, { balanceBackoff: nextBalance(round, record) });
   const triedNodes = [...record.triedNodes, record.node];
   if (triedNodes.length > view.maxRelocate) {
     round.event("service.start-failed", "service", id, { next: "error", tried: triedNodes }, "err");
@@ -213,6 +218,16 @@ function moving(service: Case): void {
     });
   round.setState(id, next, { node: record.node, moveBackoff, shown: { node: record.node } });
 }
+
+/** A guest that does not start elsewhere would be pulled down again and again for the sake of the balance. */
+function nextBalance(round: Round, { balanceBackoff }: ServiceRecord): ServiceRecord["balanceBackoff"] & object {
+  const failures = (balanceBackoff?.failures ?? 0) + 1;
+  const pause = BALANCE_PAUSES * round.parameters.moveRetryDelay;
+  return { failures, notBefore: round.now + pause * 2 ** Math.min(failures - 1, 5) };
+}
+
+/** In pauses after a failed move: five minutes with the defaults. */
+const BALANCE_PAUSES = 30;
 
 function nextBackoff(round: Round, record: ServiceRecord): ServiceRecord["moveBackoff"] {
   if (round.reference) return undefined;

@@ -55,12 +55,12 @@ export type ServiceRequest =
   | { readonly op: "move"; readonly service: string; readonly target: string; readonly mode: MoveMode }
   | { readonly op: "stop"; readonly service: string; readonly timeout: number };
 
-/** The CRM's record of a service. Survives a restart in HAResource.status, except `queued`, `processed` and `moveBackoff`. */
+/** The CRM's record of a service. Survives a restart in HAResource.status, except what is volatile. */
 export interface ServiceRecord {
   readonly state: ServiceState;
   /** Where the guest belongs (and runs, when it does). */
   readonly node: string;
-  /** Migrate and Relocate: where it is going. */
+  /** Migrate and Relocate: where it is going. Fence and Recovery: where it was going live, so that it may run there already. */
   readonly target?: string;
   /** When `state` was entered. */
   readonly since: Milliseconds;
@@ -83,6 +83,8 @@ export interface ServiceRecord {
   readonly processed?: string;
   /** Volatile: failed moves in a row, and not before when the next one is tried. */
   readonly moveBackoff?: { readonly failures: number; readonly notBefore: Milliseconds };
+  /** Volatile: balancing it ended in failed starts so often in a row; it is left where it is until then. */
+  readonly balanceBackoff?: { readonly failures: number; readonly notBefore: Milliseconds };
   /** Filled when the service is recovered, for HAResource.status.lastFailover. */
   readonly failover?: { readonly from: string; readonly fencedAt: Milliseconds };
 }

@@ -1,0 +1,196 @@
+/**
+ * What must hold in every run of the event-driven world, looked at after each event. What does not becomes an event of class `violation`:
+ *
+ * - guest.runs-twice: on two hosts that both run.
+ * - guest.started-without-lease: on a node whose lease its agent no longer holds.
+ * - guest.not-running: wanted, and not up where it belongs, when the scenario says that all must be well again (`settled_at`).
+ * - guest.in-error: given up although nothing of it ever failed.
+ * - start.too-often: tried again more often on a node, or on more nodes, than its policy allows.
+ * - decision.failed: an exception in a decision.
+ * - fence.without-cause: while only API servers, agents and controllers failed.
+ *
+ * A watchdog that does not fire makes a fence by time-outs wrong, as documented: with `because`, what follows from it is told apart.
+ */
+import type { Guests } from "./guests.ts";
+import type { Recorder, SimEvent } from "./recorder.ts";
+import type { Op, Scenario } from "./scenario.ts";
+import type { SharedObjects } from "./shared-objects.ts";
+
+/** Operations that must never fence a node, however they are combined. */
+const HARMLESS = new Set([
+  "api.reach",
+  "store.fault",
+  "agent.kill",
+  "agent.start",
+  "agent.ensure",
+  "agent.freeze",
+  "agent.thaw",
+  "agent.restart",
+  "leader.crash",
+  "coordinator.stop",
+  "coordinator.start",
+  "clock.step",
+  "maintenance",
+  "disarm",
+  "arm",
+  "service.want",
+  "service.move",
+  "service.stop",
+  "service.add",
+  "service.delete",
+  "service.lock",
+  "service.unlock",
+  "service.stats",
+  "fence.device",
+  "watchdog.break",
+  "watchdog.mend",
+  "delay",
+  "skip-round",
+  "repair",
+]);
+
+const FENCES = new Set(["node.self-fenced", "fence.acknowledged", "fence.device.confirmed"]);
+const FAILURES = new Set(["start.fail", "stop.fail", "move.fail"]);
+
+export interface WatchedParts {
+  readonly scenario: Scenario;
+  readonly recorder: Recorder;
+  readonly guests: Guests;
+  readonly objects: SharedObjects;
+  /** Virtual seconds. */
+  now(): number;
+  /** The host has power and does not stand still. */
+  runs(node: string): boolean;
+}
+
+export class Invariants {
+  readonly #parts: WatchedParts;
+  readonly #seen = new Set<string>();
+  #mayFence: boolean;
+  readonly #broken = new Set<string>();
+  readonly #byDeviceOnly = new Set<string>();
+  /** A host whose watchdog was broken while a fence by time-outs was believed. */
+  #unfit: string | undefined;
+  /** `service@node` -> failed starts in a row under one agent. */
+  readonly #failedHere = new Map<string, number>();
+  /** Service -> nodes given up in a row. */
+  readonly #relocations = new Map<string, number>();
+  readonly #wasUp = new Set<string>();
+  /** Services of which anything has failed. */
+  readonly #failed = new Set<string>();
+
+  constructor(parts: WatchedParts) {
+    this.#parts = parts;
+    const { nodes, initialState } = parts.scenario;
+    this.#mayFence = initialState !== undefined || Object.values(nodes).some((node) => !node.power);
+    parts.recorder.onEvent = (event) => this.#look(event);
+  }
+
+  injected(op: Op): void {
+    if (!HARMLESS.has(op.op)) this.#mayFence = true;
+    const node = String(op.node);
+    if (op.op === "fence.device") {
+      if (op.only === true) this.#byDeviceOnly.add(node);
+      else this.#byDeviceOnly.delete(node);
+    }
+    if (op.op === "watchdog.break") this.#broken.add(node);
+    if (op.op === "watchdog.mend") this.#broken.delete(node);
+    if (op.op === "repair") this.#broken.clear();
+    this.#unfit ??= [...this.#broken].find((name) => !this.#byDeviceOnly.has(name));
+  }
+
+  agentStarted(node: string): void {
+    for (const key of this.#failedHere.keys()) if (key.endsWith(`@${node}`)) this.#failedHere.delete(key);
+  }
+
+  guestStarted(id: string, node: string, holdsLease: boolean): void {
+    if (!holdsLease) this.#violated("guest.started-without-lease", id, { node });
+  }
+
+  afterEvent(): void {
+    const { guests, runs } = this.#parts;
+    if (guests.onSeveral.size === 0) return;
+    for (const id of guests.onSeveral) {
+      const nodes = guests.nodesOf(id).filter(runs);
+      if (nodes.length > 1) this.#violated("guest.runs-twice", id, { nodes });
+    }
+  }
+
+  /** Notes who is up: a guest may be on its way just when all is settled. */
+  settling(): void {
+    for (const id of this.#parts.objects.services.keys()) if (this.#isUp(id)) this.#wasUp.add(id);
+  }
+
+  /** Nothing fails any more, and there was time to get well. */
+  settled(): void {
+    const { objects, guests } = this.#parts;
+    this.settling();
+    for (const [id, service] of objects.services) {
+      const state = objects.crm?.services[id]?.state ?? "none";
+      if (service.want !== "started" || this.#wasUp.has(id)) continue;
+      if (state !== "Error")
+        this.#violated("guest.not-running", id, { state, node: service.node, nodes: guests.nodesOf(id) });
+      else if (!this.#failed.has(id)) this.#violated("guest.in-error", id, {});
+    }
+  }
+
+  /** It runs where it belongs and nowhere else. */
+  #isUp(id: string): boolean {
+    const { objects, guests } = this.#parts;
+    const on = guests.nodesOf(id);
+    const record = objects.crm?.services[id];
+    return on.length === 1 && on[0] === record?.node && (record?.state === "Started" || record?.state === "Migrate");
+  }
+
+  #look(event: SimEvent): void {
+    const id = event.subject ?? "";
+    if (FENCES.has(event.kind) && !this.#mayFence) this.#violated("fence.without-cause", id, { by: event.kind });
+    if (event.kind === "service.skipped") this.#violated("decision.failed", id, { error: event.error });
+    if (FAILURES.has(event.kind)) this.#failed.add(id);
+    const service = this.#parts.objects.services.get(id);
+    if (!service) return;
+    const here = `${id}@${event.at}`;
+    switch (event.kind) {
+      case "start.ok":
+        this.#failedHere.delete(here);
+        this.#relocations.delete(id);
+        return;
+      case "start.give-up":
+        this.#failedHere.delete(here);
+        return;
+      case "start.fail":
+        this.#count(this.#failedHere, here, service.max_restart + 1, id, { node: event.at });
+        return;
+      case "service.start-failed":
+        if (event.then === "try-next-node") this.#count(this.#relocations, id, service.max_relocate, id, {});
+        return;
+      case "service.adopt":
+        this.#relocations.delete(id);
+        return;
+      case "service.state":
+        if (event.from === "Error") this.#relocations.delete(id);
+    }
+  }
+
+  #count(
+    counts: Map<string, number>,
+    key: string,
+    allowed: number,
+    id: string,
+    shown: Readonly<Record<string, unknown>>,
+  ): void {
+    const count = (counts.get(key) ?? 0) + 1;
+    counts.set(key, count);
+    if (count > allowed) this.#violated("start.too-often", id, { ...shown, failed: count, allowed });
+  }
+
+  /** Once for the same guest and place. */
+  #violated(kind: string, subject: string, shown: Readonly<Record<string, unknown>>): void {
+    const key = `${kind} ${subject} ${String(shown.nodes ?? shown.node ?? "")}`;
+    if (this.#seen.has(key)) return;
+    this.#seen.add(key);
+    const { recorder, now } = this.#parts;
+    const because = this.#unfit === undefined ? {} : { because: `the watchdog of ${this.#unfit} does not fire` };
+    recorder.add(now(), { actor: "env", class: "violation", kind, subject, ...shown, ...because });
+  }
+}
