@@ -62,7 +62,7 @@ describe("an event recorder", () => {
     await clock.advance(1);
     const [event] = events();
     assert.ok(event);
-    assert.match(event.metadata.name, /^db1\.[0-9a-f]{16}$/);
+    assert.match(event.metadata.name, /^db1\.[0-9a-f]{22}$/);
     assert.equal(event.metadata.namespace, "prod");
     assert.match(event.eventTime, /\.\d{6}Z$/);
     assert.deepEqual(event.regarding, {
@@ -148,7 +148,7 @@ describe("an event recorder", () => {
     await clock.advance(1);
     assert.equal(events().length, 2);
     assert.equal(events()[0]?.note?.length, 1024);
-    assert.match(events()[1]?.metadata.name ?? "", /^a{199}\.[0-9a-f]{16}$/);
+    assert.match(events()[1]?.metadata.name ?? "", /^a{199}\.[0-9a-f]{22}$/);
   });
 
   it("stop writes what is still open, and takes no more", async () => {

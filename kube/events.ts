@@ -75,6 +75,8 @@ export class EventRecorder {
   readonly #series = new Map<string, Series>();
   readonly #buckets = new Map<string, { tokens: number; atMs: number }>();
   readonly #queue: Series[] = [];
+  #lastWallMs = 0;
+  #sequence = 0;
   #writer: Promise<void> | undefined;
   #flusher: Promise<void> | undefined;
 
@@ -106,7 +108,7 @@ export class EventRecorder {
   #note(happening: Happening): void {
     if (this.#stopping.signal.aborted) return;
     const now = this.#clock.elapsedMs();
-    const time = microTime(this.#clock.wallMs());
+    const time = this.#nextTime();
     const event = this.#build(happening, time);
     const identity = JSON.stringify([
       event.regarding,
@@ -144,6 +146,14 @@ export class EventRecorder {
     this.#enqueue(series);
   }
 
+  /** Happenings of one millisecond stay in their order. */
+  #nextTime(): string {
+    const wallMs = this.#clock.wallMs();
+    this.#sequence = wallMs === this.#lastWallMs ? Math.min(this.#sequence + 1, 999) : 0;
+    this.#lastWallMs = wallMs;
+    return microTime(wallMs).replace(/\d{3}Z$/, `${String(this.#sequence).padStart(3, "0")}Z`);
+  }
+
   #build(happening: Happening, time: string): Event {
     const regarding = referenceOf(happening.regarding);
     // The name must stay a DNS name, which ends in a letter or digit before each dot.
@@ -152,7 +162,8 @@ export class EventRecorder {
       apiVersion: EVENTS.apiVersion,
       kind: EVENTS.kind,
       metadata: {
-        name: `${name}.${randomBytes(8).toString("hex")}`,
+        // What is listed comes by name, and `kubectl describe` keeps that order: it begins with the time.
+        name: `${name}.${Date.parse(time).toString(16)}${time.slice(-4, -1)}${randomBytes(4).toString("hex")}`,
         namespace: regarding.namespace ?? "default",
       },
       eventTime: time,

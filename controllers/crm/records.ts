@@ -130,10 +130,8 @@ export function serviceStatus(
         {
           type: "Error",
           status: error ? "True" : "False",
-          reason: error ? "Failed" : "NoError",
-          message: error
-            ? `"${resource.metadata.name}" is left alone after a failure: repair its cause, set spec.state to Disabled, wait for state Stopped, then set it to Started again`
-            : "nothing has failed for good",
+          reason: !error ? "NoError" : record.triedNodes.length > 0 ? "StartFailed" : "Failed",
+          message: error ? givenUp(resource, record) : "nothing has failed for good",
         },
       ],
       before?.conditions,
@@ -141,6 +139,21 @@ export function serviceStatus(
       wall,
     ),
   };
+}
+
+/** What failed, and the one way out, which is the user's. */
+function givenUp({ metadata, status }: HAResource, { triedNodes, node }: ServiceRecord): string {
+  const { name, namespace = "" } = metadata;
+  const what =
+    triedNodes.length > 0
+      ? `"${name}" did not start on ${[...new Set(triedNodes)].join(", ")}`
+      : `a command for "${name}" failed on ${node}`;
+  const { result } = status ?? {};
+  const last =
+    result?.outcome === "Ok" || result?.message === undefined ? "" : ` (${result.message.trim().slice(-500)})`;
+  const patch = (state: string) =>
+    `kubectl patch haresource ${name} -n ${namespace} --type=merge -p '{"spec":{"state":"${state}"}}'`;
+  return `${what}${last}, and is left alone. Repair the cause. Then: ${patch("Disabled")}; wait for status.state Stopped; ${patch("Started")}`;
 }
 
 function lastFailover(
@@ -173,14 +186,14 @@ function withStart(
 function describe(resource: HAResource, record: ServiceRecord): string {
   switch (record.state) {
     case "Fence":
-      return `node ${record.node} is lost; the guest starts elsewhere once that node is proven off`;
+      return `node ${record.node} is lost; the guest starts elsewhere once that node is proven off: see status.fence of ClusterNode ${record.node}`;
     case "Recovery":
-      return `node ${record.node} is fenced; no other node can take the guest now`;
+      return `node ${record.node} is fenced; no other node can take the guest now: kubectl quorate why ${resource.metadata.name} says why not`;
     case "Migrate":
     case "Relocate":
       return `moving from ${record.node} to ${record.target ?? "?"}`;
     case "Error":
-      return "failed; set spec.state to Disabled, then to Started, after repairing the cause";
+      return "given up; the condition Error says what failed and the way out";
     case "Freeze":
       return "left as it is while its node restarts or the cluster is disarmed";
     default:

@@ -19,6 +19,7 @@ import type { ControlPlane } from "../../e2e/controlplane/index.ts";
 import { classify } from "../../errors.ts";
 import {
   createLease,
+  EVENTS,
   EventRecorder,
   KubeClient,
   type KubeObject,
@@ -188,6 +189,15 @@ export class CrmWorld {
       cluster === undefined
         ? undefined
         : { cluster, nodes, guests, resources, groups, rules, jobs, migrations, leases };
+  }
+
+  /** Events of an object as a person reads them, in the order in which they were recorded: `reason: note`. */
+  async story(kind: string, name: string): Promise<string[]> {
+    const { items } = await this.client.list(EVENTS, { namespace: this.namespace });
+    return items
+      .filter(({ regarding }) => regarding?.kind === kind && regarding.name === name)
+      .sort((a, b) => ((a.eventTime ?? "") < (b.eventTime ?? "") ? -1 : 1))
+      .map(({ reason, note }) => `${reason}: ${note}`);
   }
 
   async stop(): Promise<void> {

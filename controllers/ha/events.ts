@@ -11,7 +11,10 @@ const REASONS: Readonly<
 > = {
   "service.adopt": { reason: "Adopted", message: (s, d) => `service ${s} on node ${d.node} is under HA now` },
   "service.drop": { reason: "Dropped", message: (s, d) => `service ${s} is no longer under HA (${d.reason})` },
-  "service.state": { reason: "StateChanged", message: (s, d) => `service ${s}: ${d.from} -> ${d.to}${where(d)}` },
+  "service.state": {
+    reason: "StateChanged",
+    message: (s, d) => `service ${s}: ${d.from} -> ${d.to}${where(d)}${meaning(d)}`,
+  },
   "service.place": { reason: "Placed", message: (s, d) => `service ${s} shall start on node ${d.node}` },
   "service.move.chosen": {
     reason: "MoveChosen",
@@ -44,7 +47,8 @@ const REASONS: Readonly<
   "service.start-failed": {
     reason: "StartFailed",
     level: "err",
-    message: (s, d) => `service ${s} did not start${d.node === undefined ? "" : ` on node ${d.node}`}: ${d.next}`,
+    message: (s, d) =>
+      `service ${s} did not start${d.node === undefined ? "" : ` on node ${d.node}`}: ${NEXT[String(d.next)] ?? d.next}`,
   },
   "service.start-ok-after-failures": {
     reason: "StartedAfterFailures",
@@ -159,6 +163,25 @@ export function haEvent(
     message: known?.message(subject ?? "", data) ?? kind,
     data: REPEATING.has(kind) ? { ...data, repeats: true } : data,
   };
+}
+
+const NEXT: Readonly<Record<string, string>> = {
+  "try-next-node": "another node is tried",
+  "retry-here": "every allowed node was tried, so it is tried there again",
+  error: "it is given up",
+};
+
+/** What a state that nobody asked for means, and what comes next. */
+const MEANINGS: Readonly<Record<string, string>> = {
+  Fence: "its node is lost; it starts elsewhere once that is proven off",
+  Recovery: "its node is fenced; a node that may take it is chosen now",
+  Freeze: "it is left as it is until its agent is back, or HA is armed again",
+  Error: "it is given up and left alone; the condition Error says what to do",
+};
+
+function meaning(data: Data): string {
+  const text = MEANINGS[String(data.to)];
+  return text === undefined ? "" : `: ${text}`;
 }
 
 function where(data: Data): string {
