@@ -845,7 +845,8 @@ export interface ClusterNodeStatus {
    */
   capacity?: NodeCapacity;
   /**
-   * Measured load of the host, for the scheduler Dynamic. Refreshed about every 10 seconds where that is in use.
+   * Measured load of the host over about a minute, for the scheduler Dynamic. Written when it changes by more than a
+   * tenth, at most every 30 seconds.
    */
   usage?: NodeUsage;
   /**
@@ -960,7 +961,8 @@ export interface NodeCapacity {
 }
 
 /**
- * Measured load of the host, for the scheduler Dynamic. Refreshed about every 10 seconds where that is in use.
+ * Measured load of the host over about a minute, for the scheduler Dynamic. Written when it changes by more than a
+ * tenth, at most every 30 seconds.
  */
 export interface NodeUsage {
   /**
@@ -1424,7 +1426,8 @@ export interface GuestStatus {
    */
   message?: string;
   /**
-   * Measured load, for the scheduler Dynamic.
+   * Measured load of a running guest over about a minute, for the scheduler Dynamic. Written when it changes by more
+   * than a tenth, at most every 30 seconds.
    */
   usage?: GuestUsage;
   /**
@@ -1444,7 +1447,8 @@ export interface GuestStatus {
 export type GuestState = "Running" | "Stopped" | "Starting" | "Stopping" | "Unknown" | "Failed";
 
 /**
- * Measured load, for the scheduler Dynamic.
+ * Measured load of a running guest over about a minute, for the scheduler Dynamic. Written when it changes by more
+ * than a tenth, at most every 30 seconds.
  */
 export interface GuestUsage {
   /**

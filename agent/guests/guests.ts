@@ -1,7 +1,8 @@
 import { QuorateError } from "../../errors.ts";
-import { guestId, imageFile, invalid, runtimeFolder } from "./names.ts";
+import { type UnitLoad, unitLoads } from "./load.ts";
+import { guestId, imageFile, invalid, runtimeFolder, unitOf } from "./names.ts";
 import { QemuDriver, type QemuOptions } from "./qemu.ts";
-import { markedServices, ServiceDriver } from "./service.ts";
+import { markedServices, ServiceDriver, serviceUnit } from "./service.ts";
 import type { GuestDefinition, GuestDriver, GuestKey, GuestStatus, StopOptions } from "./types.ts";
 import { HostUnits } from "./units.ts";
 
@@ -96,6 +97,15 @@ export class Guests implements GuestDriver {
       if (done) resumed.push(guestId(key));
     }
     return resumed;
+  }
+
+  /** What these guests use of this host, by name; those that do not run here are left out. */
+  async loads(guests: readonly GuestDefinition[]): Promise<Map<string, UnitLoad>> {
+    const units = new Map(
+      guests.map((guest) => [guest.machine === undefined ? serviceUnit(guest) : unitOf(guest), guest.name]),
+    );
+    const loads = await unitLoads(this.#options.host, [...units.keys()]);
+    return new Map([...loads].map(([unit, load]) => [units.get(unit) ?? unit, load]));
   }
 
   /** Cuts consoles' logs that have grown over the size. They lie in memory. */

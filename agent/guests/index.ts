@@ -1,4 +1,5 @@
 export { Guests, type GuestsOptions } from "./guests.ts";
+export type { UnitLoad } from "./load.ts";
 export { imageFile } from "./names.ts";
 export { QmpClient, type QmpEvent } from "./qmp.ts";
 export type {

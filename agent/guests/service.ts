@@ -22,7 +22,7 @@ export class ServiceDriver implements GuestDriver {
   }
 
   async state(guest: GuestDefinition): Promise<GuestStatus> {
-    const unit = checkedUnit(guest);
+    const unit = serviceUnit(guest);
     try {
       const { active, loaded, result, mainPid, startedAt } = await this.#units.status(unit);
       if (!loaded) return { state: "Stopped", message: `unit ${unit} is not on this host` };
@@ -46,7 +46,7 @@ export class ServiceDriver implements GuestDriver {
   }
 
   async start(guest: GuestDefinition): Promise<void> {
-    const unit = checkedUnit(guest);
+    const unit = serviceUnit(guest);
     if (!(await this.#units.status(unit)).loaded) {
       throw new QuorateError(
         "environment",
@@ -61,7 +61,7 @@ export class ServiceDriver implements GuestDriver {
   }
 
   async stop(guest: GuestDefinition, { timeoutSeconds }: StopOptions): Promise<void> {
-    const unit = checkedUnit(guest);
+    const unit = serviceUnit(guest);
     const gone = async () => ["inactive", "failed"].includes((await this.#units.status(unit)).active);
     if (timeoutSeconds > 0) await this.#units.change("stop", unit, timeoutSeconds * 1000).catch(() => {});
     if (await gone()) return;
@@ -98,7 +98,8 @@ export async function markedServices(host: Host): Promise<string[]> {
 
 const UNIT = /^[A-Za-z0-9_][A-Za-z0-9:_.@\\-]{0,240}\.service$/;
 
-function checkedUnit({ service, name }: GuestDefinition): string {
+/** @throws QuorateError InvalidDefinition */
+export function serviceUnit({ service, name }: GuestDefinition): string {
   const unit = service?.unit ?? "";
   if (UNIT.test(unit)) return unit;
   throw invalid(`guest "${name}": ${JSON.stringify(unit)} is no name of a service; expected e.g. web.service`);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { parseConfig } from "./config.ts";
+import { parseConfig, questionLimitMs } from "./config.ts";
 
 const given = {
   device: "/dev/watchdog0",
@@ -27,7 +27,7 @@ test("a configuration that cannot keep a healthy host alive, or is not understoo
     [{ timeoutSeconds: "10" }, /timeoutSeconds/],
     [{ timeoutSeconds: 9.5 }, /timeoutSeconds/],
     [{ proofMaxAgeMilliseconds: 9001 }, /timeoutSeconds is too short.*10001 ms/],
-    [{ corosyncTimeoutMilliseconds: 2001 }, /corosyncTimeoutMilliseconds must not be more/],
+    [{ corosyncTimeoutMilliseconds: 3001 }, /corosyncTimeoutMilliseconds must not be more/],
     [{ timeoutSecond: 3 }, /unknown field timeoutSecond/],
     [{ descriptorStore: "no" }, /descriptorStore must be/],
   ] as const) {
@@ -35,4 +35,10 @@ test("a configuration that cannot keep a healthy host alive, or is not understoo
   }
   assert.throws(() => parseConfig("[]"));
   assert.throws(() => parseConfig(""));
+});
+
+test("a question may take longer than a proof lives, but two of them, and the pause between, not longer than the token", () => {
+  assert.equal(questionLimitMs(1000, 3650), 1725);
+  assert.ok(2 * questionLimitMs(1000, 3650) + 50 < 3650);
+  assert.equal(questionLimitMs(1000, 1000), 1000);
 });

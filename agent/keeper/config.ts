@@ -8,7 +8,10 @@ export interface KeeperConfig {
   timeoutSeconds: number;
   /** F: how old a proof of quorum may be when the device is petted. */
   proofMaxAgeMilliseconds: number;
-  /** After it a question to corosync counts as not answered. */
+  /**
+   * After it a question to corosync counts as not answered. May be longer than F: an answer that is too late to pet with still shows
+   * that corosync was not silent. Longer than the token would be in vain: then it was.
+   */
   corosyncTimeoutMilliseconds: number;
   /** Token time-out of corosync: a longer silence may have cost it its membership without its knowing. [3000] */
   tokenMilliseconds: number;
@@ -25,6 +28,11 @@ export interface KeeperConfig {
 
 /** Pause between two questions to corosync. */
 export const POLL_MS = 500;
+
+/** For a question to corosync: two late ones after each other are no silence yet. */
+export function questionLimitMs(proofMaxAgeMilliseconds: number, tokenMilliseconds: number): number {
+  return Math.max(proofMaxAgeMilliseconds, Math.floor((tokenMilliseconds - 200) / 2));
+}
 
 /** @throws Error that names the field and what is allowed. */
 export function parseConfig(text: string): KeeperConfig {
@@ -60,9 +68,9 @@ export function parseConfig(text: string): KeeperConfig {
     sysfs: path("sysfs", "/sys/class/watchdog"),
   };
   if (fields.size > 0) throw new Error(`keeper.json: unknown field ${[...fields.keys()].join(", ")}`);
-  if (config.corosyncTimeoutMilliseconds > config.proofMaxAgeMilliseconds) {
+  if (config.corosyncTimeoutMilliseconds > Math.max(config.tokenMilliseconds, config.proofMaxAgeMilliseconds)) {
     throw new Error(
-      "keeper.json: corosyncTimeoutMilliseconds must not be more than proofMaxAgeMilliseconds: a later answer is no proof any more",
+      "keeper.json: corosyncTimeoutMilliseconds must not be more than tokenMilliseconds: a later answer counts as silence",
     );
   }
   if (shortestUsableTimeoutMs(config) > config.timeoutSeconds * 1000) {

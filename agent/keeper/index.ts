@@ -1,6 +1,6 @@
 /** The watchdog's keeper as the agent sees it. The keeper itself starts from main.ts and shares nothing with the agent. */
 export { KeeperClient } from "./client.ts";
-export type { KeeperConfig } from "./config.ts";
+export { type KeeperConfig, questionLimitMs } from "./config.ts";
 export {
   type InstallKeeperOptions,
   installKeeper,

@@ -70,7 +70,7 @@ export async function installKeeper(
     );
   const folder = `${VERSIONS}/${release.version}`;
   const command = [`${folder}/${release.node}`, `${folder}/${release.script}`, "keeper", "--release", release.version];
-  const unitText = keeperUnit(command, checked);
+  const unitText = keeperUnit(command);
 
   const before = { config: await text(host, CONFIG_PATH), unit: await text(host, UNIT_PATH) };
   const isInstalled = before.config === configText && before.unit === unitText && (await exists(host.path(folder)));

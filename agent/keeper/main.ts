@@ -6,10 +6,12 @@ import { loadConfig, POLL_MS } from "./config.ts";
 import { descriptorStore } from "./descriptor-store.ts";
 import { watchdogDevice } from "./device.ts";
 import { Keeper } from "./keeper.ts";
-import { loadSystemd, lockMemory } from "./libc.ts";
+import { loadSystemd, lockMemory, raisePriority } from "./libc.ts";
 import { listen } from "./server.ts";
 import { proofRecord, readBootId, stateFile } from "./state-file.ts";
-import { STATE_PATH } from "./unit.ts";
+
+/** Beyond its question: reading the answer and petting. */
+const ROUND_GRACE_MS = 1000;
 
 const USAGE = `usage: quorate keeper [--config FILE] [--state FILE] [--socket PATH] [--release NAME] [--self-check]
 
@@ -23,7 +25,7 @@ export async function main(args: string[]): Promise<void> {
     args,
     options: {
       config: { type: "string", default: "/etc/quorate/keeper.json" },
-      state: { type: "string", default: STATE_PATH },
+      state: { type: "string", default: "/var/lib/quorate/keeper-state.json" },
       socket: { type: "string", default: "/run/quorate/keeper.sock" },
       release: { type: "string", default: "unknown" },
       "self-check": { type: "boolean", default: false },
@@ -45,6 +47,11 @@ export async function main(args: string[]): Promise<void> {
   } catch (error) {
     log.warn({ error: String(error) }, "not locked in memory: swapping may cost the host");
   }
+  try {
+    raisePriority();
+  } catch (error) {
+    log.warn({ error: String(error) }, "not before other processes: a starved host may cost itself");
+  }
   const keeper = new Keeper({
     config,
     release: values.release,
@@ -63,12 +70,17 @@ export async function main(args: string[]): Promise<void> {
 
   const stop = new AbortController();
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => stop.abort());
+  let roundBegan = nowMs();
+  // Systemd hears that this process turns; not for longer than a round may take.
+  const alive = setInterval(() => {
+    if (nowMs() - roundBegan <= config.corosyncTimeoutMilliseconds + ROUND_GRACE_MS) store.alive();
+  }, POLL_MS);
   while (!stop.signal.aborted) {
-    const started = nowMs();
+    roundBegan = nowMs();
     await keeper.tick();
-    store.alive();
-    await systemClock.sleep(Math.max(50, started + POLL_MS - nowMs()), stop.signal).catch(() => {});
+    await systemClock.sleep(Math.max(50, roundBegan + POLL_MS - nowMs()), stop.signal).catch(() => {});
   }
+  clearInterval(alive);
   if (keeper.isArmed)
     log.warn("ended while armed: the watchdog is not closed, and the host resets unless a keeper goes on");
   else log.info("keeper ended");

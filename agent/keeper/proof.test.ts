@@ -96,7 +96,18 @@ describe("a proof", () => {
 
   test("is none after a silence beyond the token time-out, until it has gone on for the settle time", () => {
     assert.deepEqual(proving(at(0), at(2980)), [true, true], "exactly the token time-out");
-    assert.deepEqual(proving(at(0), at(2981), at(5000), at(6980), at(6981)), [true, false, false, false, true]);
+    assert.deepEqual(proving(at(0), at(2981), at(5000), at(7000), at(7001)), [true, false, false, false, true]);
+  });
+
+  test("is none by a question that waited for a corosync that slept: it settles from the answer on", () => {
+    const slow = (askedAtMs: number, answeredAtMs: number) => ({ ...at(askedAtMs), answeredAtMs });
+    const answers = [at(0), slow(500, 10_000), slow(10_050, 11_700), at(13_000), at(15_699), at(15_700)];
+    assert.deepEqual(proving(...answers), [true, false, false, false, false, true]);
+  });
+
+  test("is none the better for late answers, and no silence either", () => {
+    const late = (askedAtMs: number) => ({ ...at(askedAtMs), answeredAtMs: askedAtMs + 1450 });
+    assert.deepEqual(proving(at(0), late(500), late(2000), late(3500), at(5000)), [true, true, true, true, true]);
   });
 
   test("is one at once when the ring is new: corosync took part in a membership after the silence", () => {
@@ -120,7 +131,7 @@ describe("a proof", () => {
   });
 
   test("settles anew after each silence", () => {
-    assert.deepEqual(proving(at(0), at(4000), at(6000), at(10_000), at(12_000), at(14_000)), [
+    assert.deepEqual(proving(at(0), at(4000), at(6000), at(10_000), at(12_000), at(14_020)), [
       true,
       false,
       false,

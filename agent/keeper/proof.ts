@@ -7,7 +7,10 @@
  * One trap: a corosync that was frozen for longer than its token time-out is out of the ring, but says "quorate" from
  * memory for another consensus time-out after it wakes up (measured: 4.4 s with a token of 3.65 s). So after a silence
  * that long its word counts only when the ring id has changed, which shows that it took part in a new membership, or
- * when it has gone on answering for the settle time.
+ * when it has gone on answering for the settle time. That counts from the answer that ended the silence: the question may
+ * have waited for a corosync that slept.
+ *
+ * An answer that comes too late to pet with still shows that corosync was not silent.
  */
 export interface Answer {
   askedAtMs: number;
@@ -21,7 +24,7 @@ export interface History {
   askedAtMs: number;
   /** Undefined: nothing is known, so no ring counts as a new one. */
   ringId: string | undefined;
-  /** When the question was asked that ended a silence, while corosync is not yet believed again. */
+  /** When the answer came that ended a silence, while corosync is not yet believed again. */
   doubtedSinceMs?: number;
 }
 
@@ -39,7 +42,7 @@ export interface Verdict {
 export function judge(before: History | undefined, answer: Answer, limits: DoubtLimits): Verdict {
   const { askedAtMs, ringId } = answer;
   const silenceMs = before === undefined ? 0 : answer.answeredAtMs - before.askedAtMs;
-  const doubtedSinceMs = silenceMs > limits.tokenMilliseconds ? askedAtMs : before?.doubtedSinceMs;
+  const doubtedSinceMs = silenceMs > limits.tokenMilliseconds ? answer.answeredAtMs : before?.doubtedSinceMs;
   const isNewRing = before?.ringId !== undefined && before.ringId !== ringId;
   if (doubtedSinceMs === undefined || isNewRing || askedAtMs - doubtedSinceMs >= limits.settleMilliseconds) {
     return { history: { askedAtMs, ringId }, proves: answer.quorate };

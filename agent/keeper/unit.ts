@@ -1,9 +1,11 @@
-import { type KeeperConfig, POLL_MS } from "./config.ts";
-
 export const UNIT_NAME = "quorate-keeper.service";
 export const CONFIG_PATH = "/etc/quorate/keeper.json";
+/** The default of the keeper itself. */
 export const STATE_PATH = "/var/lib/quorate/keeper-state.json";
 export const SOCKET_PATH = "/run/quorate/keeper.sock";
+
+/** Five times what it takes to say that it turns. */
+const HANGS_AFTER_MS = 2500;
 
 /**
  * The keeper's unit. What the settings are for:
@@ -11,16 +13,14 @@ export const SOCKET_PATH = "/run/quorate/keeper.sock";
  * - Nothing but its own end ends it: no default dependencies (shutdown.target conflicts with none), not isolated away,
  *   not stopped with a mount, no start limit. It goes down with the final kill of a shutdown.
  * - Its end does not pet: systemd keeps the open device (FileDescriptorStoreMax) and hands it to the next one.
- * - A keeper that hangs is started again at once: one round of it is a question to corosync and a pause.
- * - It is the last to be short of processor or memory. Where a host does not grant that (a container without
- *   CAP_SYS_RESOURCE, control groups without swap limits), systemd starts it all the same.
+ * - A keeper that hangs is started again at once, so soon that its absence is no silence of corosync.
+ * - It is the last to be short of processor, memory or disk. Where a host does not grant that (a container without
+ *   CAP_SYS_RESOURCE, control groups without these limits), systemd starts it all the same. So the settings that would keep it from
+ *   starting, real time above all (CPUSchedulingPolicy), are not here: the keeper takes what it gets.
  *
  * @param command absolute words; the first is the program
  */
-export function keeperUnit(
-  command: readonly string[],
-  config: Pick<KeeperConfig, "corosyncTimeoutMilliseconds">,
-): string {
+export function keeperUnit(command: readonly string[]): string {
   return `[Unit]
 Description=Quorate keeper of the watchdog
 DefaultDependencies=no
@@ -34,13 +34,15 @@ Restart=always
 RestartSec=200ms
 NotifyAccess=main
 FileDescriptorStoreMax=1
-WatchdogSec=${config.corosyncTimeoutMilliseconds + POLL_MS + 1000}ms
+WatchdogSec=${HANGS_AFTER_MS}ms
 WatchdogSignal=SIGKILL
 TimeoutStopSec=3s
 RuntimeDirectory=quorate
 RuntimeDirectoryPreserve=yes
 Nice=-20
-OOMScoreAdjust=-999
+CPUWeight=10000
+IOWeight=10000
+OOMScoreAdjust=-1000
 OOMPolicy=continue
 MemorySwapMax=0
 LimitMEMLOCK=infinity

@@ -5,6 +5,7 @@ import { type KubeClient, rfc3339 } from "../../kube/index.ts";
 import type { Logger } from "../../log.ts";
 import type { Guests } from "../guests/index.ts";
 import { guestDefinition } from "../owner/index.ts";
+import type { Usage } from "./load.ts";
 
 export interface GuestWatchOptions {
   readonly node: string;
@@ -14,6 +15,7 @@ export interface GuestWatchOptions {
   readonly log: Logger;
   readonly drivers: Guests;
   readonly guests: () => readonly Guest[];
+  readonly usage: (guest: string) => Usage | undefined;
   /** A guest appeared on this host, or went. */
   readonly onChange: () => void;
 }
@@ -102,6 +104,7 @@ export class GuestWatch {
     const state = this.#options.clock.elapsedMs() - this.#askedAt > FRESH_MS ? "Unknown" : (seen ?? "Stopped");
     const volumes = await this.#volumes(guest, state === "Running");
     const running = state === "Running";
+    const usage = this.#options.usage(guest.metadata.name);
     const before = guest.status?.conditions?.find((each) => each.type === "Ready");
     const status = running ? ("True" as const) : ("False" as const);
     return {
@@ -111,6 +114,7 @@ export class GuestWatch {
       // Where it runs, or ran last: whose disks hold its newest data.
       node: running ? this.#options.node : (guest.status?.node ?? this.#options.node),
       ...(volumes.length === 0 ? {} : { volumes }),
+      ...(running && usage !== undefined ? { usage } : {}),
       conditions: [
         {
           type: "Ready",

@@ -9,6 +9,7 @@ import {
   KeeperClient,
   type KeeperRelease,
   type KeeperStatus,
+  questionLimitMs,
   removeKeeper,
   SOCKET_PATH,
 } from "../keeper/index.ts";
@@ -93,7 +94,7 @@ export class KeeperCare {
           device: caches.self()?.spec.watchdog.device ?? DEFAULT_DEVICE,
           timeoutSeconds: cluster.spec.ha.watchdogSeconds,
           proofMaxAgeMilliseconds: proofAge,
-          corosyncTimeoutMilliseconds: proofAge,
+          corosyncTimeoutMilliseconds: questionLimitMs(proofAge, tokenMilliseconds),
           tokenMilliseconds,
           settleMilliseconds: consensusMilliseconds + SETTLE_MARGIN_MS,
         },

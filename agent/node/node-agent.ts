@@ -6,6 +6,7 @@ import { NodeCaches } from "./caches.ts";
 import { CorosyncSight } from "./corosync-sight.ts";
 import { GuestWatch } from "./guest-watch.ts";
 import { KeeperCare } from "./keeper-care.ts";
+import { NodeLoad } from "./load.ts";
 import { loop } from "./loop.ts";
 import { Membership } from "./membership.ts";
 import { NodeLrm } from "./node-lrm.ts";
@@ -19,6 +20,7 @@ export type { NodeAgentOptions } from "./options.ts";
 
 const TICK_MS = 1_000;
 const STATUS_MS = 2_000;
+const LOAD_MS = 10_000;
 const TRANSFER_MS = 5_000;
 
 /**
@@ -36,6 +38,7 @@ export class NodeAgent {
   readonly #owner: GuestOwner;
   readonly #drivers: Guests;
   readonly #guests: GuestWatch;
+  readonly #load: NodeLoad;
   readonly #replication: NodeReplication;
   readonly #membership: Membership;
   readonly #report: NodeReport;
@@ -83,6 +86,14 @@ export class NodeAgent {
       accelerator: options.accelerator,
       storage: (name) => this.#owner.storage(name),
     });
+    const load = new NodeLoad({
+      namespace,
+      host,
+      clock,
+      drivers: this.#drivers,
+      guests: () => caches.guests().filter((guest) => this.#guests.running(guest.metadata.name) === true),
+    });
+    this.#load = load;
     const guests = new GuestWatch({
       node,
       namespace,
@@ -91,6 +102,7 @@ export class NodeAgent {
       log,
       drivers: this.#drivers,
       guests: () => caches.guests(),
+      usage: (name) => load.ofGuest(name),
       onChange,
     });
     this.#guests = guests;
@@ -116,6 +128,7 @@ export class NodeAgent {
       lastLoad: () => this.#membership.lastLoad,
       guestsHere: () => guests.here(),
       transfer: () => this.#replication.endpoint,
+      usage: () => load.ofHost(),
     });
   }
 
@@ -157,6 +170,7 @@ export class NodeAgent {
       every(TICK_MS, "membership", async () => this.#shutdown.requested || this.#membership.follow()),
       every(TICK_MS, "keeper", () => this.#keeper.keep()),
       every(TICK_MS, "guests", () => this.#lookAtGuests()),
+      every(LOAD_MS, "load", () => this.#load.measure()),
       every(STATUS_MS, "status", () => this.#report.write(bootId)),
       every(TICK_MS, "replication", async () => this.#corosync.quorate() && this.#replication.tick(signal)),
       every(TRANSFER_MS, "transfer", () => this.#replication.serve()),

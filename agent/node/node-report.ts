@@ -15,6 +15,7 @@ export interface NodeReportOptions extends Pick<NodeAgentOptions, "node" | "name
   readonly lastLoad: () => ConfigLoad | undefined;
   readonly guestsHere: () => readonly string[];
   readonly transfer: () => NodeFacts["transfer"];
+  readonly usage: () => NodeFacts["usage"];
 }
 
 /** Writes this node's part of ClusterNode.status, where it changed. */
@@ -54,7 +55,7 @@ export class NodeReport {
   }
 
   #facts(bootId: string): NodeFacts {
-    const { mode, release, corosync, keeper, lastLoad, guestsHere, transfer } = this.#options;
+    const { mode, release, corosync, keeper, lastLoad, guestsHere, transfer, usage } = this.#options;
     const watchdog = keeper.status;
     const message = keeper.problem ?? watchdog?.error;
     return {
@@ -81,6 +82,7 @@ export class NodeReport {
             },
       transfer: transfer(),
       capacity: hostCapacity(),
+      usage: usage(),
     };
   }
 }

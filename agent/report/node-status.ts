@@ -26,6 +26,7 @@ export interface NodeFacts {
     | undefined;
   readonly transfer: { readonly address: string; readonly port: number } | undefined;
   readonly capacity: { readonly cpu: number; readonly memoryBytes: number };
+  readonly usage: ClusterNodeStatus["usage"];
 }
 
 /** The host's own addresses with their prefix length; the agent shares the host's network. Loopback and link-local are left out. */
@@ -81,6 +82,7 @@ export function nodeStatus(
   return {
     addresses: [...facts.addresses],
     capacity: facts.capacity,
+    ...(facts.usage === undefined ? {} : { usage: facts.usage }),
     linkStatus: links,
     ...(links.length === 0 ? {} : { linksUp: `${healthy}/${links.length}` }),
     lrm: {

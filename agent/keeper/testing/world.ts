@@ -14,7 +14,7 @@ export const CONFIG = parseConfig(
     device: "/dev/watchdog0",
     timeoutSeconds: 10,
     proofMaxAgeMilliseconds: 2000,
-    corosyncTimeoutMilliseconds: 1500,
+    corosyncTimeoutMilliseconds: 2600,
     tokenMilliseconds: 3000,
     settleMilliseconds: 4000,
   }),
