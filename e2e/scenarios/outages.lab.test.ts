@@ -24,9 +24,9 @@ import { ProcessWatch, witnessOf } from "./twice.ts";
  */
 const LAB = "outages";
 const LONG = process.env.QUORATE_LONG === "1";
-const API_OUTAGE_MS = LONG ? 300_000 : 60_000;
-const AGENT_OUTAGE_MS = LONG ? 180_000 : 45_000;
-const FROZEN_HOST_MS = LONG ? 120_000 : 60_000;
+const API_OUTAGE_MS = LONG ? 300_000 : 45_000;
+const AGENT_OUTAGE_MS = LONG ? 180_000 : 30_000;
+const FROZEN_HOST_MS = LONG ? 120_000 : 30_000;
 const WATCHDOG_MS = 10_000;
 const KEEPER_DROP_IN = "/run/systemd/system/quorate-keeper.service.d";
 const AGENT = "/quorate.mjs agent/";
