@@ -35,7 +35,7 @@ import { followConfig, readAuthkey, readPublished } from "./membership/index.ts"
 import { GuestOwner, guestDefinition } from "./owner/index.ts";
 import type { QuiesceLevel } from "./replication/index.ts";
 import { hostAddresses, hostCapacity, type NodeFacts, nodeStatus } from "./report/index.ts";
-import { DEFAULT_PORT, startTransferServer, TransferClient, type TransferServer } from "./transfer/index.ts";
+import { Admission, DEFAULT_PORT, startTransferServer, TransferClient, type TransferServer } from "./transfer/index.ts";
 
 export interface NodeAgentOptions {
   readonly node: string;
@@ -517,7 +517,7 @@ export class NodeAgent {
   }
 
   async #serveTransfers(): Promise<void> {
-    const { host, node, namespace } = this.#options;
+    const { host, node } = this.#options;
     const address = this.#transferAddress();
     if (address === undefined) return;
     const { identity, renewed } = await this.#identity.current([address]);
@@ -525,27 +525,15 @@ export class NodeAgent {
       if (renewed) this.#transfer.setIdentity(identity);
       return;
     }
+    const { nodes, guests } = this.#caches;
+    const admission = new Admission({ node, nodes, guests, running: (guest) => this.#guests.running(guest) });
     this.#transfer = await startTransferServer({
       host,
       storage: (name) => this.#owner.storage(name),
       identity,
       listen: { address, port: DEFAULT_PORT },
-      isMember: (peer) => this.#caches.nodes.get(`${namespace}/${peer}`) !== undefined,
-      mayReceive: async (vmid, from) => {
-        const guest = this.#caches.guests.list(namespace).find((each) => each.spec.vmid === vmid);
-        if (guest === undefined)
-          return { allowed: false, reason: "GuestNotFound", message: `no Guest with vmid ${vmid} is known on ${node}` };
-        const owner = guest.spec.nodeName;
-        if (owner !== from)
-          return {
-            allowed: false,
-            reason: "NotOwner",
-            message: `Guest "${guest.metadata.name}" is owned by ${owner ?? "nobody"}, not by ${from}`,
-          };
-        if (this.#guests.running(guest.metadata.name) !== false)
-          return { allowed: false, reason: "GuestRuns", message: `Guest "${guest.metadata.name}" may run on ${node}` };
-        return { allowed: true };
-      },
+      isMember: (peer) => admission.isMember(peer),
+      mayReceive: async (vmid, from) => admission.mayReceive(vmid, from),
       log: this.#log.child({ part: "transfer" }),
     });
     this.#log.info({ address, port: this.#transfer.port }, "transfers are served");
