@@ -55,7 +55,7 @@ let validators: Map<string, ValidateFunction> | undefined;
 function compileAll(): Map<string, ValidateFunction> {
   const ajv = new Ajv({ strict: true, allErrors: true, useDefaults: true, verbose: true });
   ajvFormats.default(ajv, ["date-time", "int64"]);
-  ajv.addVocabulary(["x-kubernetes-list-type", "x-kubernetes-list-map-keys"]);
+  ajv.addVocabulary(["x-kubernetes-list-type", "x-kubernetes-map-type", "x-kubernetes-list-map-keys"]);
   ajv.addKeyword({ keyword: "x-kubernetes-validations", schemaType: "array", validate: checkRules, errors: true });
   return new Map(crdManifests().map((manifest) => [manifest.spec.names.kind, ajv.compile(closed(schemaOf(manifest)))]));
 }

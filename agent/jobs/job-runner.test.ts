@@ -12,30 +12,21 @@ import type { KubeClient } from "../../kube/index.ts";
 import { ManualClock } from "../../kube/testing.ts";
 import { processLog } from "../../log.ts";
 import { FakeHost } from "../host/index.ts";
-import type { Snapshot, StorageDriver, VolumeRef, VolumeState } from "../storage/index.ts";
-import type { TransferClient } from "../transfer/index.ts";
 import { JobRunner } from "./index.ts";
-
-const root: VolumeRef = { vmid: 100, volume: "root", storage: "tank" };
-/** When the source's file system says that a snapshot was made: not when its run began. */
-const MADE_AT = Date.UTC(2026, 10, 21, 0, 0, 30) / 1000;
+import { FakeCopies, root } from "./testing/index.ts";
 
 /** The agent of n1 with one guest, and other nodes that take what they are sent. */
-class Lab {
+class Lab extends FakeCopies {
   readonly clock = new ManualClock();
   readonly written: ReplicationJobStatus[] = [];
-  readonly calls: string[] = [];
-  readonly here: Snapshot[] = [];
-  readonly there = new Map<string, Snapshot[]>();
   job: ReplicationJob = job();
   guest: Guest | undefined = guest();
   claimed = false;
   fails: QuorateError | undefined;
-  refuses: QuorateError | undefined;
-  send: ((signal: AbortSignal | undefined) => Promise<number>) | undefined;
   readonly runner: JobRunner;
 
   constructor() {
+    super();
     const client = {
       applyStatus: async (_: unknown, { status }: { status: ReplicationJobStatus }) => {
         this.written.push(status);
@@ -44,6 +35,12 @@ class Lab {
           Object.entries({ jobId, source, target, nextSync }).filter(([, value]) => value !== undefined),
         );
         this.job = { ...this.job, status: { ...controllers, ...status } };
+      },
+      mergePatch: async (_: unknown, __: unknown, { status }: { status: Record<string, unknown> }) => {
+        const merged = { ...this.job.status, ...status };
+        const left = Object.entries(merged).filter(([, value]) => value !== null);
+        this.job = { ...this.job, status: Object.fromEntries(left) as ReplicationJobStatus };
+        this.written.push(this.job.status ?? {});
       },
     } as unknown as KubeClient;
     this.runner = new JobRunner({
@@ -56,13 +53,13 @@ class Lab {
       guest: () => this.guest,
       nodes: () => ["n1", "n2", "n3"],
       volumes: () => [root],
-      storage: () => this.#driver(),
+      storage: () => this.driver(),
       parts: async (target) => {
         if (this.fails !== undefined) throw this.fails;
         return {
           host: new FakeHost(),
-          storage: () => this.#driver(),
-          target: this.#client(target),
+          storage: () => this.driver(),
+          target: this.client(target),
           quiesce: async () => async () => undefined,
         };
       },
@@ -84,54 +81,6 @@ class Lab {
     await this.clock.advance(60_000);
     this.job = { ...this.job, spec: { ...this.job.spec, runNow: String(this.written.length) } };
     await this.tick();
-  }
-
-  #driver(): StorageDriver {
-    const state = (): VolumeState => ({ id: root, exists: true, snapshots: [...this.here] });
-    const replication = {
-      atomicSnapshots: async () => true,
-      snapshot: async (_: unknown, name: string) => {
-        const n = this.here.length + 1;
-        this.here.push({ name, guid: String(n), createTxg: n, createdAt: MADE_AT, holds: 0 });
-      },
-      hold: async () => undefined,
-      release: async () => undefined,
-      mark: async (_: unknown, marks: readonly { node: string; guid?: string }[]) =>
-        void this.calls.push(`mark ${marks.map(({ node, guid }) => `${node}=${guid ?? "none"}`)}`),
-      sendCommand: () => ({ command: "true", args: [] }),
-      destroySnapshots: async (_: unknown, by: string, refs: readonly { name: string }[]) => {
-        this.calls.push(`n1: ${by} destroys ${refs.length} snapshots`);
-        return { kept: [] };
-      },
-      failure: (error: QuorateError) => error,
-    };
-    return {
-      name: "tank",
-      type: "ZFS",
-      shared: false,
-      inspect: async () => [state()],
-      replication,
-    } as unknown as StorageDriver;
-  }
-
-  #client(node: string): TransferClient {
-    return {
-      listSnapshots: async () => [
-        { id: root, exists: this.there.has(node), snapshots: this.there.get(node) ?? [], replicaOf: "100-0" },
-      ],
-      send: async ({ toGuid, signal }: { toGuid: string; signal?: AbortSignal }) => {
-        if (this.send !== undefined) return this.send(signal);
-        const sent = this.here.filter(({ guid }) => guid === toGuid);
-        this.there.set(node, [...(this.there.get(node) ?? []), ...sent]);
-        return 1000;
-      },
-      destroySnapshots: async () => ({ kept: [] }),
-      destroyReplica: async (by: string) => {
-        if (this.refuses !== undefined) throw this.refuses;
-        this.calls.push(`${node}: ${by} destroys the copy`);
-        this.there.delete(node);
-      },
-    } as unknown as TransferClient;
   }
 }
 

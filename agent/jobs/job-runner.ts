@@ -14,6 +14,7 @@ import { jobVmid, type StorageDriver, type VolumeRef } from "../storage/index.ts
 import type { TransferClient } from "../transfer/index.ts";
 import {
   condition,
+  correction,
   failed,
   type Owned,
   ownedBefore,
@@ -75,7 +76,7 @@ export class JobRunner {
         continue;
       }
       if (under !== undefined) continue;
-      if (this.#isOurs(job) && tellsOfAnother(job)) this.#begin(job, () => this.#write(job, ownedBefore(job)));
+      if (this.#isOurs(job) && tellsOfAnother(job)) this.#begin(job, () => this.#correct(job));
       else if (this.#isDue(job)) this.#start(job, signal);
     }
   }
@@ -262,6 +263,18 @@ export class JobRunner {
       written = failed(job, base, { startedMs, finishedMs: clock.wallMs() }, result);
     }
     await this.#write(job, withLog(written, job, result.log));
+  }
+
+  async #correct(job: ReplicationJob): Promise<void> {
+    const { client, node, namespace } = this.#options;
+    const { name, uid, resourceVersion } = job.metadata;
+    await client.mergePatch(
+      REPLICATION_JOBS,
+      { namespace, name },
+      // Decided on this revision: on a later one, the job may have turned again.
+      { metadata: { uid, resourceVersion }, status: correction(job) },
+      { fieldManager: `quorate-agent-${node}`, subresource: "status" },
+    );
   }
 
   async #write(job: ReplicationJob, status: Owned): Promise<void> {

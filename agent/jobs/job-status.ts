@@ -56,6 +56,21 @@ export function tellsOfAnother(job: ReplicationJob): boolean {
   return status.lastSync !== lastSync || status.snapshot?.name !== snapshot?.name;
 }
 
+/**
+ * What puts that right, as a merge patch: fields that another node's agent applied stay when this one's leaves them out, and only a
+ * patch takes them away from all.
+ */
+export function correction(job: ReplicationJob): Record<string, unknown> {
+  const { lastSync = null, snapshot } = aboutTarget(job);
+  return {
+    lastSync,
+    snapshot: snapshot === undefined ? null : { guid: null, ...snapshot },
+    ageOfDataSeconds: null,
+    baseGuid: null,
+    progress: null,
+  };
+}
+
 function aboutTarget(job: ReplicationJob): Owned {
   const { status } = job;
   const target = targetOf(job);

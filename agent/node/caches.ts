@@ -63,6 +63,11 @@ export class NodeCaches {
     await Promise.all(this.#all.map((each) => each.stop()));
   }
 
+  /** For who lets peers in and must know how old what is known is. */
+  get admission(): { readonly nodes: WatchCache<ClusterNode>; readonly guests: WatchCache<Guest> } {
+    return { nodes: this.#nodes, guests: this.#guests };
+  }
+
   /** They hear from the API server. */
   get readable(): boolean {
     return this.#all.every((cache) => cache.synced) && this.#resources.lastSeenAgeMs() < STORE_FRESH_MS;

@@ -5,7 +5,13 @@ import { Identity } from "../identity/index.ts";
 import { JobRunner, targetOf } from "../jobs/index.ts";
 import { type GuestOwner, guestDefinition } from "../owner/index.ts";
 import type { QuiesceLevel } from "../replication/index.ts";
-import { DEFAULT_PORT, startTransferServer, TransferClient, type TransferServer } from "../transfer/index.ts";
+import {
+  Admission,
+  DEFAULT_PORT,
+  startTransferServer,
+  TransferClient,
+  type TransferServer,
+} from "../transfer/index.ts";
 import type { NodeCaches } from "./caches.ts";
 import type { GuestWatch } from "./guest-watch.ts";
 import type { NodeAgentOptions } from "./options.ts";
@@ -84,7 +90,7 @@ export class NodeReplication {
 
   /** Receives, once the node has an address and a certificate for it. */
   async serve(): Promise<void> {
-    const { host, log, owner, caches } = this.#options;
+    const { node, host, log, owner, caches, guests } = this.#options;
     const address = this.#address();
     if (address === undefined) return;
     const { identity, renewed } = await this.#identity.current([address]);
@@ -92,13 +98,14 @@ export class NodeReplication {
       if (renewed) this.#server.setIdentity(identity);
       return;
     }
+    const admission = new Admission({ node, ...caches.admission, running: (guest) => guests.running(guest) });
     this.#server = await startTransferServer({
       host,
       storage: (name) => owner.storage(name),
       identity,
       listen: { address, port: DEFAULT_PORT },
-      isMember: (peer) => caches.node(peer) !== undefined,
-      mayReceive: async (vmid, from) => this.#mayReceive(vmid, from),
+      isMember: (peer) => admission.isMember(peer),
+      mayReceive: async (vmid, from) => admission.mayReceive(vmid, from),
       log: log.child({ part: "transfer" }),
     });
     log.info({ address, port: this.#server.port }, "transfers are served");
@@ -108,23 +115,6 @@ export class NodeReplication {
   async close(): Promise<void> {
     await this.#jobs.idle();
     await this.#server?.close();
-  }
-
-  #mayReceive(vmid: number, from: string): { allowed: true } | { allowed: false; reason: string; message: string } {
-    const { node, caches, guests } = this.#options;
-    const guest = caches.guests().find((each) => each.spec.vmid === vmid);
-    if (guest === undefined)
-      return { allowed: false, reason: "GuestNotFound", message: `no Guest with vmid ${vmid} is known on ${node}` };
-    const owner = guest.spec.nodeName;
-    if (owner !== from)
-      return {
-        allowed: false,
-        reason: "NotOwner",
-        message: `Guest "${guest.metadata.name}" is owned by ${owner ?? "nobody"}, not by ${from}`,
-      };
-    if (guests.running(guest.metadata.name) !== false)
-      return { allowed: false, reason: "GuestRuns", message: `Guest "${guest.metadata.name}" may run on ${node}` };
-    return { allowed: true };
   }
 
   /** The node's address in the first link's network, as the membership controller found it. */

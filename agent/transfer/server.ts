@@ -5,6 +5,7 @@ import type { Logger } from "../../log.ts";
 import type { Host } from "../host/index.ts";
 import type { ReplicationStorage, StorageDriver, VolumeRef } from "../storage/index.ts";
 import { volumeName } from "../storage/index.ts";
+import type { Verdict } from "./admission.ts";
 import { Connection } from "./connection.ts";
 import { peerNode, TLS_VERSION, type TlsIdentity } from "./identity.ts";
 import { parseRequest, type Request, refusal } from "./protocol.ts";
@@ -13,18 +14,13 @@ import { receiveStream } from "./receive.ts";
 const REQUEST_WITHIN_MS = 10_000;
 const FINISH_WITHIN_MS = 5_000;
 
-/** Whether a peer may change this node's copy of a guest. */
-export type Verdict =
-  | { readonly allowed: true }
-  | { readonly allowed: false; readonly reason: string; readonly message: string };
-
 export interface TransferServerOptions {
   readonly host: Host;
   /** The storages of the cluster that this node has, by name; nothing else can be reached by a peer. */
   readonly storage: (name: string) => StorageDriver | undefined;
   readonly identity: TlsIdentity;
   readonly listen: { readonly address: string; readonly port: number };
-  /** Whether a node of this name belongs to the cluster now. */
+  /** Whether a node of this name belongs to the cluster now. Asked with each request and again with `mayReceive`; a throw is a refusal. */
   readonly isMember: (node: string) => boolean | Promise<boolean>;
   /**
    * Asked before every change, and once more before a received volume takes effect. Must allow only when this node
@@ -93,9 +89,7 @@ async function serve(socket: TLSSocket, options: TransferServerOptions, receives
   const connection = new Connection(socket);
   try {
     const peer = peerNode(socket);
-    if (!(await options.isMember(peer))) {
-      throw new QuorateError("environment", "NotAMember", `node "${peer}" is not a member of this cluster`);
-    }
+    await requireMember(options, peer);
     const first = await connection.reader.next(REQUEST_WITHIN_MS);
     const request = parseRequest(first.type === "message" ? first.value : undefined);
     const result = await answer(request, peer, connection, options, receives);
@@ -120,7 +114,10 @@ async function answer(
 
   const { volume, job } = request;
   const storage = replicationOf(volume, options);
-  const admit = () => requireAllowed(options, volume.vmid, peer);
+  const admit = async () => {
+    await requireMember(options, peer);
+    await requireAllowed(options, volume.vmid, peer);
+  };
   await admit();
   switch (request.op) {
     case "receive":
@@ -181,6 +178,12 @@ async function exclusively<T>(
   } finally {
     receives.delete(key);
   }
+}
+
+/** A certificate is good long after its node has left. */
+async function requireMember({ isMember }: TransferServerOptions, peer: string): Promise<void> {
+  if (await isMember(peer)) return;
+  throw new QuorateError("environment", "NotAMember", `node "${peer}" is not a member of this cluster`);
 }
 
 /** Deny by default: also when the question could not be answered. */

@@ -68,17 +68,22 @@ let storage: FileStorage;
 let server: TransferServer;
 let verdict: () => Promise<Verdict>;
 let members: string[];
+let out: QuorateError | undefined;
 
 beforeEach(async () => {
   storage = new FileStorage();
   verdict = async () => ({ allowed: true });
   members = ["n1", "n2"];
+  out = undefined;
   server = await startTransferServer({
     host: localHost(),
     storage: (name) => (name === "tank" ? storage.driver : undefined),
     identity: n2,
     listen: { address: "127.0.0.1", port: 0 },
-    isMember: (node) => members.includes(node),
+    isMember: (node) => {
+      if (out !== undefined) throw out;
+      return members.includes(node);
+    },
     mayReceive: async (vmid, from) => {
       assert.deepEqual([vmid, from], [100, "n1"]);
       return verdict();
@@ -301,6 +306,18 @@ describe("who is heard", () => {
   test("not a node that has left, though its certificate is good", async () => {
     members = ["n2"];
     await assert.rejects(clientOf(n1).ping(), { reason: "NotAMember", message: /"n1"/ });
+  });
+
+  test("not a node that leaves while its stream is under way: what it sent takes no effect", async () => {
+    storage.receive = shell("cat >/dev/null");
+    const sent = clientOf(n1).send({ ...sending, produce: produce("echo x"), onBytes: () => (members = ["n2"]) });
+    await assert.rejects(sent, { reason: "NotAMember" });
+    assert.deepEqual(storage.calls, ["begin full", "discard"]);
+  });
+
+  test("nobody, when it cannot be known who belongs to the cluster", async () => {
+    out = new QuorateError("transient", "OutOfTouch", "not heard of the cluster for 41 s");
+    await assert.rejects(clientOf(n1).ping(), { reason: "OutOfTouch", class: "transient" });
   });
 
   test("not one with a certificate of another authority, or with none", async () => {

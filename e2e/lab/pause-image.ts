@@ -16,12 +16,19 @@ import { run } from "./run.ts";
 const BUSYBOX = "/usr/bin/busybox";
 const NAME = "docker.io/library/pause:lab";
 
+/** It is the first process of its namespace, which no signal ends unless it asks for it; a host's shutdown would wait for it. */
+const ENTRYPOINT = ["/bin/busybox", "sh", "-c", "trap 'exit 0' TERM INT; while :; do sleep 3600 & wait; done"];
+
 /**
  * The archive of the image that holds a pod's namespaces: a busybox that sleeps. Kubelets would fetch it from a registry,
  * which a lab does not have. The name is that of config.toml of containerd.
  */
 export async function ensurePauseImage(): Promise<string> {
-  const key = createHash("sha256").update(readFileSync(BUSYBOX)).digest("hex").slice(0, 12);
+  const key = createHash("sha256")
+    .update(readFileSync(BUSYBOX))
+    .update(ENTRYPOINT.join(" "))
+    .digest("hex")
+    .slice(0, 12);
   const archive = join(cacheFolder("lab-programs"), `pause-${key}.tar`);
   if (existsSync(archive)) return archive;
   const work = mkdtempSync(join(cacheFolder("lab-programs"), "pause-"));
@@ -36,7 +43,7 @@ export async function ensurePauseImage(): Promise<string> {
     const config = {
       architecture: "amd64",
       os: "linux",
-      config: { Entrypoint: ["/bin/busybox", "sleep", "infinity"] },
+      config: { Entrypoint: ENTRYPOINT },
       rootfs: { type: "layers", diff_ids: [`sha256:${layer}`] },
     };
     const manifest = [{ Config: "config.json", RepoTags: [NAME], Layers: ["layer.tar"] }];

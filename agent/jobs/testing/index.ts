@@ -1,0 +1,65 @@
+import type { QuorateError } from "../../../errors.ts";
+import type { Snapshot, StorageDriver, VolumeRef, VolumeState } from "../../storage/index.ts";
+import type { TransferClient } from "../../transfer/index.ts";
+
+export const root: VolumeRef = { vmid: 100, volume: "root", storage: "tank" };
+
+/** A volume on a node and its copies on others, as far as their snapshots go. What is done to them is in `calls`. */
+export class FakeCopies {
+  readonly calls: string[] = [];
+  readonly here: Snapshot[] = [];
+  readonly there = new Map<string, Snapshot[]>();
+  /** The answer to every wish to destroy a copy. */
+  refuses: QuorateError | undefined;
+  send: ((signal: AbortSignal | undefined) => Promise<number>) | undefined;
+  /** When the source's file system says that a snapshot was made, in seconds since the epoch. */
+  madeAt = Date.UTC(2026, 10, 21, 0, 0, 30) / 1000;
+
+  driver(): StorageDriver {
+    const state = (): VolumeState => ({ id: root, exists: true, snapshots: [...this.here] });
+    const replication = {
+      atomicSnapshots: async () => true,
+      snapshot: async (_: unknown, name: string) => {
+        const n = this.here.length + 1;
+        this.here.push({ name, guid: String(n), createTxg: n, createdAt: this.madeAt, holds: 0 });
+      },
+      hold: async () => undefined,
+      release: async () => undefined,
+      mark: async (_: unknown, marks: readonly { node: string; guid?: string }[]) =>
+        void this.calls.push(`mark ${marks.map(({ node, guid }) => `${node}=${guid ?? "none"}`)}`),
+      sendCommand: () => ({ command: "true", args: [] }),
+      destroySnapshots: async (_: unknown, by: string, refs: readonly { name: string }[]) => {
+        this.calls.push(`n1: ${by} destroys ${refs.length} snapshots`);
+        return { kept: [] };
+      },
+      failure: (error: QuorateError) => error,
+    };
+    return {
+      name: "tank",
+      type: "ZFS",
+      shared: false,
+      inspect: async () => [state()],
+      replication,
+    } as unknown as StorageDriver;
+  }
+
+  client(node: string): TransferClient {
+    return {
+      listSnapshots: async () => [
+        { id: root, exists: this.there.has(node), snapshots: this.there.get(node) ?? [], replicaOf: "100-0" },
+      ],
+      send: async ({ toGuid, signal }: { toGuid: string; signal?: AbortSignal }) => {
+        if (this.send !== undefined) return this.send(signal);
+        const sent = this.here.filter(({ guid }) => guid === toGuid);
+        this.there.set(node, [...(this.there.get(node) ?? []), ...sent]);
+        return 1000;
+      },
+      destroySnapshots: async () => ({ kept: [] }),
+      destroyReplica: async (by: string) => {
+        if (this.refuses !== undefined) throw this.refuses;
+        this.calls.push(`${node}: ${by} destroys the copy`);
+        this.there.delete(node);
+      },
+    } as unknown as TransferClient;
+  }
+}
