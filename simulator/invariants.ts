@@ -9,8 +9,10 @@
  * - decision.failed: an exception in a decision.
  * - fence.without-cause: while only API servers, agents and controllers failed.
  *
- * A watchdog that does not fire makes a fence by time-outs wrong, as documented: with `because`, what follows from it is told apart.
+ * With `because` it is no fault of the decisions: a watchdog that does not fire makes a fence by time-outs wrong, as documented, and nobody
+ * moves other guests to make room for one.
  */
+import { compileRules } from "../controllers/ha/index.ts";
 import type { Guests } from "./guests.ts";
 import type { Recorder, SimEvent } from "./recorder.ts";
 import type { Op, Scenario } from "./scenario.ts";
@@ -128,10 +130,23 @@ export class Invariants {
     for (const [id, service] of objects.services) {
       const state = objects.crm?.services[id]?.state ?? "none";
       if (service.want !== "started" || this.#wasUp.has(id)) continue;
-      if (state !== "Error")
-        this.#violated("guest.not-running", id, { state, node: service.node, nodes: guests.nodesOf(id) });
+      const shown = { state, node: service.node, nodes: guests.nodesOf(id) };
+      const because = this.#hasRoom(id) ? {} : { because: "its rules leave it no node as the others are placed" };
+      if (state !== "Error") this.#violated("guest.not-running", id, { ...shown, ...because });
       else if (!this.#failed.has(id)) this.#violated("guest.in-error", id, {});
     }
+  }
+
+  /** Some node is allowed for it, with all of them online and every other guest left where it is. */
+  #hasRoom(id: string): boolean {
+    const { scenario, objects } = this.#parts;
+    const nodes = Object.keys(scenario.nodes);
+    const groupOf = new Map([...objects.services].flatMap(([each, { group }]) => (group ? [[each, group]] : [])));
+    const { compiled } = compileRules(objects.rules(), nodes.length, scenario.groups, groupOf);
+    const preference = compiled.preference.get(id);
+    const allowed = preference?.strict === true ? nodes.filter((node) => node in preference.nodes) : nodes;
+    const partners = (compiled.apart.get(id) ?? []).map((partner) => objects.crm?.services[partner]);
+    return allowed.some((node) => !partners.some((record) => record?.node === node || record?.target === node));
   }
 
   /** It runs where it belongs and nowhere else. */
