@@ -124,6 +124,13 @@ export class Corosync {
       if (joined) joined.membership = formed;
     }
     for (const other of members) this.#changed(other);
+    if (qdeviceVotes > 0) this.#withdrawVote(members);
+  }
+
+  /** The device votes for one partition: it takes its vote back where it hears of it. */
+  #withdrawVote(favoured: readonly string[]): void {
+    for (const [name, { membership }] of this.#hosts)
+      if (membership.qdeviceVotes > 0 && !favoured.includes(name)) this.#form(name);
   }
 
   #reached(name: string): string[] {

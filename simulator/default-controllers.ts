@@ -18,6 +18,7 @@ import {
   type MembershipView,
   type NodeView,
   observeLeases,
+  type ServiceRecord,
 } from "../controllers/ha/index.ts";
 import type { DefaultWorldParts } from "./default-host.ts";
 
@@ -32,6 +33,7 @@ export interface ControllersParts extends DefaultWorldParts {
   /** Changes with whatever the CRM looks at. */
   readonly version: { count: number };
   powerOffByDevice(node: string): void;
+  recordWritten(service: string, record: ServiceRecord): void;
 }
 
 export class Controllers {
@@ -194,6 +196,7 @@ export class Controllers {
         return false;
       case "setService":
         objects.writeService(effect.service, effect.record);
+        this.#parts.recordWritten(effect.service, effect.record);
         this.#parts.touched(effect.record.node);
         if (effect.record.target !== undefined) this.#parts.touched(effect.record.target);
         return false;

@@ -293,21 +293,22 @@ export class DefaultHost {
   #begin(service: string, work: LrmWork, duration: number, end: () => boolean | "hangs"): void {
     this.#work[service] = work;
     const life = this.#life;
-    const finish = (ok: boolean): void => {
+    /** What would happen now happens when the host goes on, if it does in this life of the agent. */
+    const onceAwake = (run: () => void): void => {
       if (life !== this.#life || !this.power) return;
-      if (this.frozen) {
-        this.#parts.queue.after(STEP, () => finish(ok));
-        return;
-      }
+      if (this.frozen) this.#parts.queue.after(STEP, () => onceAwake(run));
+      else run();
+    };
+    const finish = (ok: boolean): void => {
       this.#work[service] = { ...work, outcome: ok ? "Ok" : "Failed" };
       this.nudge();
     };
-    this.#parts.queue.after(duration, () => {
-      if (life !== this.#life || !this.power || this.frozen) return;
-      const ended = end();
-      if (ended === "hangs") this.#parts.queue.after(START_TIMEOUT, () => finish(false));
-      else finish(ended);
-    });
+    const ended = (): void => {
+      const outcome = end();
+      if (outcome === "hangs") this.#parts.queue.after(START_TIMEOUT, () => onceAwake(() => finish(false)));
+      else finish(outcome);
+    };
+    this.#parts.queue.after(duration, () => onceAwake(ended));
   }
 
   #start(service: string): boolean | "hangs" {

@@ -5,7 +5,7 @@
  * It watches what must hold in every run, see invariants.ts, and prints an event of class `violation` where it does not.
  */
 import type { DoubtLimits } from "../agent/keeper/index.ts";
-import { deriveTimings, effectiveToken } from "../controllers/ha/index.ts";
+import { deriveTimings, effectiveToken, type ServiceRecord } from "../controllers/ha/index.ts";
 import { QuorateError } from "../errors.ts";
 import { Corosync } from "./corosync.ts";
 import { Controllers, type ControllersParts } from "./default-controllers.ts";
@@ -168,6 +168,10 @@ export class DefaultWorld implements ControllersParts {
     if (!host.power) return;
     host.powerOff();
     this.corosync.set(host.name, { running: false });
+  }
+
+  recordWritten(service: string, record: ServiceRecord): void {
+    this.#invariants.recordWritten(service, record);
   }
 
   agentStarted(node: string): void {

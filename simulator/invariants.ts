@@ -9,8 +9,10 @@
  * - decision.failed: an exception in a decision.
  * - fence.without-cause: while only API servers, agents and controllers failed.
  *
- * A watchdog that does not fire makes a fence by time-outs wrong, as documented: with `because`, what follows from it is told apart.
+ * With `because` it is no fault of the decisions: a watchdog that does not fire makes a fence by time-outs wrong, as documented, and nobody
+ * moves other guests to make room for one.
  */
+import { compileRules, type ServiceRecord } from "../controllers/ha/index.ts";
 import type { Guests } from "./guests.ts";
 import type { Recorder, SimEvent } from "./recorder.ts";
 import type { Op, Scenario } from "./scenario.ts";
@@ -73,8 +75,6 @@ export class Invariants {
   #unfit: string | undefined;
   /** `service@node` -> failed starts in a row under one agent. */
   readonly #failedHere = new Map<string, number>();
-  /** Service -> nodes given up in a row. */
-  readonly #relocations = new Map<string, number>();
   readonly #wasUp = new Set<string>();
   /** Services of which anything has failed. */
   readonly #failed = new Set<string>();
@@ -107,6 +107,13 @@ export class Invariants {
     if (!holdsLease) this.#violated("guest.started-without-lease", id, { node });
   }
 
+  /** The CRM wrote it. */
+  recordWritten(id: string, { state, triedNodes }: ServiceRecord): void {
+    const allowed = this.#parts.objects.services.get(id)?.max_relocate;
+    if (allowed === undefined || state === "Error" || triedNodes.length <= allowed) return;
+    this.#violated("start.too-often", id, { tried: triedNodes, allowed });
+  }
+
   afterEvent(): void {
     const { guests, runs } = this.#parts;
     if (guests.onSeveral.size === 0) return;
@@ -128,10 +135,23 @@ export class Invariants {
     for (const [id, service] of objects.services) {
       const state = objects.crm?.services[id]?.state ?? "none";
       if (service.want !== "started" || this.#wasUp.has(id)) continue;
-      if (state !== "Error")
-        this.#violated("guest.not-running", id, { state, node: service.node, nodes: guests.nodesOf(id) });
+      const shown = { state, node: service.node, nodes: guests.nodesOf(id) };
+      const because = this.#hasRoom(id) ? {} : { because: "its rules leave it no node as the others are placed" };
+      if (state !== "Error") this.#violated("guest.not-running", id, { ...shown, ...because });
       else if (!this.#failed.has(id)) this.#violated("guest.in-error", id, {});
     }
+  }
+
+  /** Some node is allowed for it, with all of them online and every other guest left where it is. */
+  #hasRoom(id: string): boolean {
+    const { scenario, objects } = this.#parts;
+    const nodes = Object.keys(scenario.nodes);
+    const groupOf = new Map([...objects.services].flatMap(([each, { group }]) => (group ? [[each, group]] : [])));
+    const { compiled } = compileRules(objects.rules(), nodes.length, scenario.groups, groupOf);
+    const preference = compiled.preference.get(id);
+    const allowed = preference?.strict === true ? nodes.filter((node) => node in preference.nodes) : nodes;
+    const partners = (compiled.apart.get(id) ?? []).map((partner) => objects.crm?.services[partner]);
+    return allowed.some((node) => !partners.some((record) => record?.node === node || record?.target === node));
   }
 
   /** It runs where it belongs and nowhere else. */
@@ -150,38 +170,14 @@ export class Invariants {
     const service = this.#parts.objects.services.get(id);
     if (!service) return;
     const here = `${id}@${event.at}`;
-    switch (event.kind) {
-      case "start.ok":
-        this.#failedHere.delete(here);
-        this.#relocations.delete(id);
-        return;
-      case "start.give-up":
-        this.#failedHere.delete(here);
-        return;
-      case "start.fail":
-        this.#count(this.#failedHere, here, service.max_restart + 1, id, { node: event.at });
-        return;
-      case "service.start-failed":
-        if (event.then === "try-next-node") this.#count(this.#relocations, id, service.max_relocate, id, {});
-        return;
-      case "service.adopt":
-        this.#relocations.delete(id);
-        return;
-      case "service.state":
-        if (event.from === "Error") this.#relocations.delete(id);
-    }
+    if (event.kind === "start.ok" || event.kind === "start.give-up") this.#failedHere.delete(here);
+    if (event.kind === "start.fail") this.#countFailure(here, id, service.max_restart + 1, event.at);
   }
 
-  #count(
-    counts: Map<string, number>,
-    key: string,
-    allowed: number,
-    id: string,
-    shown: Readonly<Record<string, unknown>>,
-  ): void {
-    const count = (counts.get(key) ?? 0) + 1;
-    counts.set(key, count);
-    if (count > allowed) this.#violated("start.too-often", id, { ...shown, failed: count, allowed });
+  #countFailure(here: string, id: string, allowed: number, node: string | undefined): void {
+    const failed = (this.#failedHere.get(here) ?? 0) + 1;
+    this.#failedHere.set(here, failed);
+    if (failed > allowed) this.#violated("start.too-often", id, { node, failed, allowed });
   }
 
   /** Once for the same guest and place. */

@@ -51,6 +51,17 @@ test("the watchdog is armed before the first guest starts", () => {
   assert.ok(!effects.includes("start"));
 });
 
+test("a live move that failed says who has the guest only when it still runs here", () => {
+  const work = { web: { uid: "u1", action: "move", mode: "live", outcome: "Failed" } } as const;
+  const outcome = (running: boolean, state: "Migrate" | "Relocate"): unknown => {
+    const given = view({ services: { web: service({ state, target: "n2", running }) }, work });
+    return step(active, given).effects.find((effect) => effect.type === "report")?.outcome;
+  };
+  assert.equal(outcome(true, "Migrate"), "Failed", "it runs on here");
+  assert.equal(outcome(false, "Migrate"), "WrongNode", "an earlier try may have carried it over");
+  assert.equal(outcome(false, "Relocate"), "Failed", "a restart move starts nothing over there");
+});
+
 const anyView: fc.Arbitrary<LrmView> = fc
   .record({
     quorate: fc.boolean(),

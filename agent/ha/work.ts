@@ -74,7 +74,10 @@ function endMove(
   const mode = work.mode ?? "restart";
   const target = service?.target ?? service?.command.target;
   turn.event(outcome === "Ok" ? "move.ok" : "move.fail", id, { mode, target, ...shown });
-  report(turn, id, work.uid, outcome, work.message);
+  // Told to go live it ran. If it no longer does, an earlier try may have carried it over: nobody may start it here.
+  const vanished = service?.state === "Migrate" && service.canMoveLive && service.running !== true;
+  const unknown = turn.parameters.behaviour === "default" && outcome === "Failed" && vanished;
+  report(turn, id, work.uid, unknown ? "WrongNode" : outcome, work.message);
 }
 
 /** Begins what the commands ask for, as far as it is allowed now. */

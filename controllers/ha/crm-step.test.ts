@@ -175,6 +175,12 @@ test("a guest on a live move belongs to the target when its source is fenced: it
   assert.deepEqual([web?.state, web?.node, web?.target, web?.guarded], ["Started", "n3", undefined, false]);
 });
 
+test("a guest that does not run is moved with a restart, also where its driver could move it live", () => {
+  const ask = { op: "move", service: "web", target: "n3", mode: "live" } as const;
+  const down = { web: service("n1", { running: false }) };
+  assert.equal(step(started(), view({ requests: [ask], services: down }), 1000).state.services.web?.state, "Relocate");
+});
+
 test("a guest whose live move was under way goes on with it when the fence is cancelled", () => {
   const ask = { op: "move", service: "web", target: "n3", mode: "live" } as const;
   const moving = step(started(), view({ requests: [ask] }), 1000).state;

@@ -64,13 +64,12 @@ export function crmStep(state: CrmState, view: CrmView, now: Milliseconds, param
   adoptAndDrop(round);
   round.recount();
   if (!view.sameRound) takeRequests(round, view.requests);
-  updateDisarm(round);
-  round.recount();
+  if (updateDisarm(round)) round.recount();
   if (newRound) rebalance(round);
   if (!servicesSuspended(round)) stepServices(round);
   releaseLeases(round);
 
-  const idleRounds = round.services.size > 0 ? 0 : state.idleRounds + (newRound ? 1 : 0);
+  const idleRounds = round.serviceIds().length > 0 ? 0 : state.idleRounds + (newRound ? 1 : 0);
   const idle = idleRounds > parameters.idleRounds;
   if (idle && state.idleRounds <= parameters.idleRounds)
     round.event("role.idle", "cluster", undefined, { rounds: parameters.idleRounds });
@@ -79,9 +78,11 @@ export function crmStep(state: CrmState, view: CrmView, now: Milliseconds, param
 }
 
 function adoptAndDrop(round: Round): void {
-  for (const id of Object.keys(round.view.services).sort()) {
+  const unknown: string[] = [];
+  for (const id in round.view.services) if (!round.services.has(id)) unknown.push(id);
+  for (const id of unknown.sort()) {
     const view = round.view.services[id];
-    if (!view || view.requested === "Ignored" || round.services.has(id)) continue;
+    if (!view || view.requested === "Ignored") continue;
     round.event("service.adopt", "service", id, { node: view.owner });
     round.adopt(id, { node: view.owner, state: view.requested === "Started" ? "RequestStart" : "RequestStop" });
   }
@@ -129,6 +130,7 @@ function rulesOf(view: CrmView): RuleSet {
 
 function groupsOf(view: CrmView): Map<string, string> {
   const groups = new Map<string, string>();
+  if (Object.keys(view.groups).length === 0) return groups; // a group that is not there prefers nothing
   for (const id in view.services) {
     const group = view.services[id]?.group;
     if (group !== undefined) groups.set(id, group);

@@ -7,12 +7,13 @@ import type { ServiceRecord, ServiceState } from "./types.ts";
 
 const UNDER_WAY = new Set<ServiceState>(["Fence", "Recovery", "Migrate", "Relocate", "RequestStartBalance"]);
 
-/** Before the services are handled. */
-export function updateDisarm(round: Round): void {
+/** Before the services are handled. @returns whether anything may have changed. */
+export function updateDisarm(round: Round): boolean {
   const wanted = round.view.policy.disarm;
   if (wanted === undefined) {
-    if (round.disarm !== undefined) arm(round);
-    return;
+    if (round.disarm === undefined) return false;
+    arm(round);
+    return true;
   }
   if (round.disarm === undefined) {
     round.event("command.accepted", "cluster", undefined, { op: "disarm", mode: wanted.toLowerCase() });
@@ -21,13 +22,14 @@ export function updateDisarm(round: Round): void {
   const busy = round.serviceIds().find((id) => isUnderWay(round, id));
   if (busy !== undefined && round.disarm.phase === "Disarming") {
     round.event("disarm.deferred", "service", busy, { state: round.services.get(busy)?.state?.toLowerCase() });
-    return;
+    return true;
   }
   letGo(round, round.disarm.mode);
   if (round.disarm.phase === "Disarming" && agentsLetGo(round)) {
     round.disarm = { ...round.disarm, phase: "Disarmed" };
     round.event("disarm.complete", "cluster", undefined);
   }
+  return true;
 }
 
 /** By default also a guest that was just given to its node and is not up yet: frozen now, it would stay down until arm. */

@@ -119,7 +119,10 @@ export function releaseLeases(round: Round): void {
       .map(([name]) => name),
   );
   if (held.size === 0) return;
-  for (const record of round.services.values()) if (record.state === "Fence") held.delete(record.node);
+  for (const id of round.serviceIds()) {
+    const record = round.services.get(id);
+    if (record?.state === "Fence") held.delete(record.node);
+  }
   for (const node of [...held].sort()) round.effects.push({ type: "releaseLease", node });
 }
 
@@ -129,7 +132,7 @@ export function forgetNodes(round: Round, goneSince: Readonly<Record<string, num
   for (const [name, node] of round.nodes) {
     if (node.state !== "Gone") continue;
     const since = goneSince[name] ?? round.now;
-    const used = [...round.services.values()].some((record) => record.node === name);
+    const used = round.serviceIds().some((id) => round.services.get(id)?.node === name);
     if (!used && round.now - since >= round.parameters.forgetNodeAfter) {
       round.nodes.delete(name);
       round.effects.push({ type: "forgetNode", node: name });

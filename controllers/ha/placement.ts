@@ -20,6 +20,8 @@ export interface Placement {
 /** @returns the node for the service, or none with the reason when no online node may have it. */
 export function place(round: Round, id: string, record: ServiceRecord, purpose: Purpose): Placement {
   const current = record.node;
+  if (purpose === "stay" && isFree(round, id, record) && round.placeable.includes(current))
+    return { node: current, reason: "AllowedHere" };
   const classes = onlineClasses(round, id);
   let candidates = classes[0]?.nodes ?? [];
   if (candidates.length === 0) return { node: undefined, reason: "NoAllowedNodeOnline" };
@@ -41,6 +43,12 @@ export function place(round: Round, id: string, record: ServiceRecord, purpose: 
   }
   if (purpose === "stay" && candidates.includes(current)) return { node: current, reason: "AllowedHere" };
   return { node: round.usage.best(id, candidates), reason: "LeastLoaded" };
+}
+
+/** No rule and no home has a say. */
+function isFree(round: Round, id: string, record: ServiceRecord): boolean {
+  const { preference, together, apart } = round.rules;
+  return record.home === undefined && !preference.has(id) && !together.has(id) && !apart.has(id);
 }
 
 export interface PriorityClass {

@@ -25,7 +25,10 @@ const MOVING = new Set<ServiceState>(["Migrate", "Relocate", "RequestStartBalanc
 export function rebalance(round: Round): void {
   const { autoRebalance, scheduler } = round.view.policy;
   if (!autoRebalance || scheduler === "basic" || round.disarm !== undefined) return;
-  const busy = [...round.services.values()].some((record) => MOVING.has(record.state) || record.queued?.op === "move");
+  const busy = round.serviceIds().some((id) => {
+    const record = round.services.get(id);
+    return record !== undefined && (MOVING.has(record.state) || record.queued?.op === "move");
+  });
   const before = busy ? 0 : imbalance([...round.usage.nodes.values()].map((node) => relative(node, node.capacity)));
   if (before <= autoRebalance.threshold) {
     round.imbalancedRounds = 0;

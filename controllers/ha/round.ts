@@ -3,6 +3,7 @@
  * the effects and events so far. Only the step that made it sees it.
  */
 import { haEvent } from "./events.ts";
+import { Records } from "./records.ts";
 import type { CompiledRules } from "./rules.ts";
 import type {
   CrmEffect,
@@ -37,7 +38,7 @@ export class Round {
   readonly view: CrmView;
   readonly parameters: CrmParameters;
   readonly rules: CompiledRules;
-  readonly services: Map<string, ServiceRecord>;
+  readonly services: Records;
   readonly nodes: Map<string, NodeRecord>;
   disarm: DisarmRecord | undefined;
   imbalancedRounds: number;
@@ -54,14 +55,13 @@ export class Round {
   readonly events: HaEvent[] = [];
   readonly #before: CrmState;
   #commandCount: number;
-  #ids: readonly string[] | undefined;
 
   constructor(state: CrmState, view: CrmView, rules: CompiledRules, parameters: CrmParameters, now: Milliseconds) {
     this.now = now;
     this.view = view;
     this.rules = rules;
     this.parameters = parameters;
-    this.services = new Map(Object.entries(state.services));
+    this.services = new Records(state.services);
     this.nodes = new Map(Object.entries(state.nodes));
     this.disarm = state.disarm;
     this.imbalancedRounds = state.imbalancedRounds;
@@ -76,8 +76,7 @@ export class Round {
 
   /** Ids in plain string order, in which all services are handled. */
   serviceIds(): readonly string[] {
-    this.#ids ??= [...this.services.keys()].sort();
-    return this.#ids;
+    return this.services.ids;
   }
 
   /** After nodes and services are known: counts what runs where. */
@@ -88,7 +87,9 @@ export class Round {
       .sort();
     this.usage = new Usage(this.view, this.placeable);
     this.#armed = new Set();
-    for (const [id, record] of this.services) {
+    for (const id of this.services.ids) {
+      const record = this.services.get(id);
+      if (!record) continue;
       this.usage.count(id, record, 1);
       const result = this.view.services[id]?.result;
       if (record.state === "Started" && result?.outcome === "Ok" && result.uid === record.command.uid)
@@ -130,14 +131,12 @@ export class Round {
       relocations: 0,
       command: this.#command(record.state, record.target),
     };
-    this.services.set(id, adopted);
-    this.#ids = undefined;
+    this.services.add(id, adopted);
     this.usage.count(id, adopted, 1);
   }
 
   drop(id: string, reason: "deleted" | "ignored"): void {
-    this.services.delete(id);
-    this.#ids = undefined;
+    this.services.drop(id);
     this.effects.push({ type: "dropService", service: id, reason });
     this.event("service.drop", "service", id, { reason });
   }
@@ -219,13 +218,11 @@ export class Round {
       if (record.state !== this.#before.nodes[node]?.state || record.fencedAt !== this.#before.nodes[node]?.fencedAt)
         nodes.push({ type: "setNode", node, record });
     }
-    for (const [service, record] of this.services) {
-      if (record !== this.#before.services[service]) records.push({ type: "setService", service, record });
-    }
+    for (const [service, record] of this.services.changed()) records.push({ type: "setService", service, record });
     // Agents let go on the word that the CRM has agreed: not before it is on record that their guests are unguarded from now on.
     if (this.disarm !== this.#before.disarm) records.push({ type: "setDisarm", disarm: this.disarm });
     const state: CrmState = {
-      services: Object.fromEntries(this.services),
+      services: this.services.after(),
       nodes: Object.fromEntries(this.nodes),
       ...(this.disarm === undefined ? {} : { disarm: this.disarm }),
       commandCount: this.#commandCount,

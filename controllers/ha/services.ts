@@ -105,7 +105,12 @@ function stayOrMove({ round, id, record, view }: Case): void {
   const { node } = place(round, id, { ...record, ...(home === undefined ? {} : { home }) }, "stay");
   if (node === undefined || node === record.node) return;
   if (node === home) round.event("service.move.back", "service", id, { target: node, cause: "maintenance-end" });
-  startMove(round, id, record, node, view.canMoveLive ? "live" : "restart", "placement");
+  startMove(round, id, record, node, movesLive(round, view) ? "live" : "restart", "placement");
+}
+
+/** What does not run is not carried live: its agent takes a live move for the word that it did. */
+function movesLive(round: Round, view: ServiceView): boolean {
+  return view.canMoveLive && (round.reference || view.running);
 }
 
 /** Marks the home of a service whose node is in maintenance, and forgets it when the service is at home on an online node. */
@@ -158,11 +163,11 @@ function obeyRequest({ round, id, record, view }: Case): boolean {
   }
   if (!round.reference && record.home !== undefined) round.amend(id, {}, ["home"]); // the operator knows better than the home mark
   if (record.state === "Stopped") {
-    const to = request.mode === "live" ? "Migrate" : "Relocate";
+    const to = request.mode === "live" && round.reference ? "Migrate" : "Relocate";
     round.setState(id, to, { target: request.target, shown: { node: record.node, target: request.target } });
     return true;
   }
-  const mode = request.mode === "live" && !view.canMoveLive && !round.reference ? "restart" : request.mode;
+  const mode = request.mode === "live" && !round.reference && !movesLive(round, view) ? "restart" : request.mode;
   startMove(round, id, round.services.get(id) ?? record, request.target, mode, "command");
   return true;
 }

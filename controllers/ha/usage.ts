@@ -48,16 +48,20 @@ export class Usage {
 
   /** `sign` 1: the service is now as `record` says; -1: it no longer is. */
   count(service: string, record: ServiceRecord, sign: 1 | -1): void {
+    if (PLACED.has(record.state)) this.#add(service, record.node, sign);
+    else for (const name of countedNodes(record)) this.#add(service, name, sign);
+  }
+
+  #add(service: string, name: string, sign: 1 | -1): void {
+    const node = this.nodes.get(name);
+    if (!node) return;
+    node.guests += sign;
+    if (this.#view.policy.scheduler === "basic") return; // counts guests only
     const view = this.#view.services[service];
-    for (const name of countedNodes(record)) {
-      const node = this.nodes.get(name);
-      if (!node) continue;
-      node.guests += sign;
-      const load = view ? this.#counted(view, name, node.capacity) : undefined;
-      if (!load) continue;
-      node.cpu += sign * load.cpu;
-      node.memory += sign * load.memory;
-    }
+    const load = view ? this.#counted(view, name, node.capacity) : undefined;
+    if (!load) return;
+    node.cpu += sign * load.cpu;
+    node.memory += sign * load.memory;
   }
 
   /** The least loaded of the candidates for this service; equal ones by name. */
