@@ -81,7 +81,10 @@ const leaderDies: Motif = ({ random, at }) => {
   return [
     {
       at,
-      op: after === undefined ? { op: "leader.crash", seconds: random.int(1, 20) } : { op: "leader.crash", after },
+      op:
+        after === undefined
+          ? { op: "leader.crash", seconds: random.int(1, 20), standby: random.chance(0.6) }
+          : { op: "leader.crash", after },
     },
   ];
 };
