@@ -55,7 +55,7 @@ export class Controllers {
   leads = false;
   apiReachable = true;
   /** Die right after applying an effect of this type. */
-  crashAfter: CrmEffect["type"] | undefined;
+  crashAfter: { readonly effect: CrmEffect["type"]; readonly standby: boolean } | undefined;
   readonly hardware = new Map<string, { works: boolean; only: boolean; confirmed: boolean; asked: boolean }>();
 
   constructor(parts: ControllersParts) {
@@ -176,9 +176,10 @@ export class Controllers {
     let took = false;
     for (const effect of effects) {
       if (this.#apply(effect)) took = true;
-      if (this.crashAfter === effect.type) {
+      if (this.crashAfter?.effect === effect.type) {
+        const { standby } = this.crashAfter;
         this.crashAfter = undefined;
-        this.crash(5000);
+        this.crash(5000, standby);
         return "crashed";
       }
     }

@@ -116,8 +116,9 @@ const FAULTS: Readonly<Record<string, Fault>> = {
    * the Leases meanwhile, unless `standby` is false: then all replicas die.
    */
   "leader.crash": (op, world) => {
-    if (typeof op.after === "string") world.controllers.crashAfter = op.after as CrmEffect["type"];
-    else world.controllers.crash(Number(op.seconds ?? 5) * 1000, op.standby !== false);
+    const standby = op.standby !== false;
+    if (typeof op.after === "string") world.controllers.crashAfter = { effect: op.after as CrmEffect["type"], standby };
+    else world.controllers.crash(Number(op.seconds ?? 5) * 1000, standby);
   },
   /** Everything whole again: hosts, links, API, processes, devices. Nobody asks for maintenance, disarming or a lock any more. */
   repair: (op, world) => {
