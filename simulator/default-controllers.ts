@@ -1,6 +1,6 @@
 /**
- * The CRM of the event-driven world: a Deployment outside the hosts with one leader. The shell around `crmStep` and the fence gate; a
- * new leader starts with empty observations and the records in the objects.
+ * The CRM of the event-driven world: a Deployment with one leader and a standby that watches the Leases too. The shell around `crmStep`
+ * and the fence gate; a new leader starts with the records in the objects and what it has watched itself.
  */
 import {
   type CrmEffect,
@@ -46,14 +46,16 @@ export class Controllers {
   #observations: FenceObservations = {};
   /** The same, but begun anew after every moment with a quorum override: time under it proves nothing. Absent: there was none. */
   #sinceOverride: FenceObservations | undefined;
-  #clockOffset = 0;
+  /** When the replica that leads next began to watch, and the one after it. */
+  #standbySince = 0;
+  #replacementSince = 0;
   #lastFull = Number.NEGATIVE_INFINITY;
   #lastSeen = "";
   #stepSoon = false;
   leads = false;
   apiReachable = true;
   /** Die right after applying an effect of this type. */
-  crashAfter: CrmEffect["type"] | undefined;
+  crashAfter: { readonly effect: CrmEffect["type"]; readonly standby: boolean } | undefined;
   readonly hardware = new Map<string, { works: boolean; only: boolean; confirmed: boolean; asked: boolean }>();
 
   constructor(parts: ControllersParts) {
@@ -67,35 +69,43 @@ export class Controllers {
     this.#gate = parts.defect.gate?.(gate) ?? gate;
   }
 
+  /** The replicas start. */
+  start(): void {
+    const { queue } = this.#parts;
+    const loop = (): void => {
+      if (this.leads) this.step();
+      else if (this.apiReachable) this.#observe();
+      queue.after(STEP, loop);
+    };
+    this.lead();
+    queue.after(STEP, loop);
+  }
+
   /** A replica becomes leader now. */
   lead(): void {
-    const { objects, queue } = this.#parts;
+    const { objects } = this.#parts;
     this.#leaderships += 1;
     this.#life += 1;
     this.leads = true;
-    this.#observations = {};
-    this.#sinceOverride = undefined;
+    this.#observations = seenSince(this.#observations, this.#standbySince);
+    if (this.#sinceOverride !== undefined) this.#sinceOverride = seenSince(this.#sinceOverride, this.#standbySince);
+    this.#standbySince = this.#replacementSince;
     this.#lastFull = Number.NEGATIVE_INFINITY;
-    this.#clockOffset = this.#leaderships * 1000; // each leader has a clock of its own
     const old = objects.crm;
     const nodes = Object.fromEntries(Object.entries(old?.nodes ?? {}).map(([name, record]) => [name, record.state]));
     this.#state = initialCrmState(withoutVolatile(old?.services ?? {}), nodes, this.#now(), old?.disarm);
     this.#event("role.state", { from: "standby", to: "leader" });
-    const life = this.#life;
-    const loop = (): void => {
-      if (life !== this.#life) return;
-      this.step();
-      queue.after(STEP, loop);
-    };
-    queue.after(STEP, loop);
   }
 
-  /** The leader dies; another one leads after `delay` milliseconds. */
-  crash(delay: number): void {
+  /** The leader dies, and the standby too unless there is one; who leads after `delay` milliseconds has watched as long as it ran. */
+  crash(delay: number, standby = true): void {
     if (!this.leads) return;
+    const { now } = this.#parts.queue;
     this.leads = false;
     this.#life += 1;
     this.#event("role.killed", {});
+    this.#replacementSince = now;
+    if (!standby) this.#standbySince = now;
     this.#parts.queue.after(delay, () => this.lead());
   }
 
@@ -166,9 +176,10 @@ export class Controllers {
     let took = false;
     for (const effect of effects) {
       if (this.#apply(effect)) took = true;
-      if (this.crashAfter === effect.type) {
+      if (this.crashAfter?.effect === effect.type) {
+        const { standby } = this.crashAfter;
         this.crashAfter = undefined;
-        this.crash(5000);
+        this.crash(5000, standby);
         return "crashed";
       }
     }
@@ -300,8 +311,9 @@ export class Controllers {
     );
   }
 
+  /** The replicas' clock: its zero is nobody else's. */
   #now(): number {
-    return this.#parts.queue.now + this.#clockOffset;
+    return this.#parts.queue.now + CLOCK_OFFSET;
   }
 
   #event(kind: string, data: Readonly<Record<string, unknown>>): void {
@@ -309,6 +321,24 @@ export class Controllers {
     this.#parts.recorder.add(this.#parts.queue.now / 1000, { actor: "coordinator", class: eventClass, kind, ...data });
   }
 }
+
+/** What a replica that began at `since` has seen of what others saw before. */
+function seenSince(observations: FenceObservations, since: number): FenceObservations {
+  const begin = since + CLOCK_OFFSET;
+  return Object.fromEntries(
+    Object.entries(observations).map(([node, seen]) => [
+      node,
+      {
+        ...seen,
+        renewed: seen.renewed && seen.changedAt > begin,
+        changedAt: Math.max(seen.changedAt, begin),
+        lacking: Object.fromEntries(Object.entries(seen.lacking).map(([name, at]) => [name, Math.max(at, begin)])),
+      },
+    ]),
+  );
+}
+
+const CLOCK_OFFSET = 1000;
 
 /** What a restart loses. */
 function withoutVolatile(services: CrmState["services"]): CrmState["services"] {

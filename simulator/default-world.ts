@@ -103,7 +103,7 @@ export class DefaultWorld implements ControllersParts {
       for (const before of SETTLING) this.queue.at((settledAt - before) * 1000, () => this.#invariants.settling());
       this.queue.at(settledAt * 1000, () => this.#invariants.settled());
     }
-    this.controllers.lead();
+    this.controllers.start();
     this.queue.runUntil(endTime * 1000, () => this.#invariants.afterEvent());
     this.#finals();
   }

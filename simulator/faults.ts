@@ -111,10 +111,14 @@ const FAULTS: Readonly<Record<string, Fault>> = {
   },
   "quorum.override": (op, world) =>
     world.corosync.setOverride(typeof op.expected_votes === "number" ? op.expected_votes : undefined),
-  /** The leader dies, right after it applied the next effect of type `after` where given; another leads `seconds` later. */
+  /**
+   * The leader dies, right after it applied the next effect of type `after` where given; another leads `seconds` later. It has watched
+   * the Leases meanwhile, unless `standby` is false: then all replicas die.
+   */
   "leader.crash": (op, world) => {
-    if (typeof op.after === "string") world.controllers.crashAfter = op.after as CrmEffect["type"];
-    else world.controllers.crash(Number(op.seconds ?? 5) * 1000);
+    const standby = op.standby !== false;
+    if (typeof op.after === "string") world.controllers.crashAfter = { effect: op.after as CrmEffect["type"], standby };
+    else world.controllers.crash(Number(op.seconds ?? 5) * 1000, standby);
   },
   /** Everything whole again: hosts, links, API, processes, devices. Nobody asks for maintenance, disarming or a lock any more. */
   repair: (op, world) => {

@@ -77,13 +77,9 @@ const agentFrozen = lasting(
   120,
 );
 const leaderDies: Motif = ({ random, at }) => {
-  const after = random.pick([undefined, "takeLease", "setService", "setNode", "setNodeOwner", "releaseLease"]);
-  return [
-    {
-      at,
-      op: after === undefined ? { op: "leader.crash", seconds: random.int(1, 20) } : { op: "leader.crash", after },
-    },
-  ];
+  const effects = ["takeLease", "setService", "setNode", "setNodeOwner", "releaseLease", "removeLock"];
+  const when = random.chance(0.2) ? { seconds: random.int(1, 20) } : { after: random.pick(effects) };
+  return [{ at, op: { op: "leader.crash", ...when, standby: random.chance(0.6) } }];
 };
 const clockSteps: Motif = ({ random, node, at }) => [
   { at, op: { op: "clock.step", node: node(), seconds: random.int(-100_000, 100_000) } },

@@ -86,12 +86,16 @@ export interface InitialState {
   readonly services: Readonly<Record<string, { node: string; state: string; target?: string }>>;
 }
 
-/** Events with all these fields: exactly `count` of them (default at least one; 0: none), all between `after` and `before` seconds. */
+/**
+ * Events with all these fields: exactly `count` of them (default at least one; 0: none) between `after` and `before` seconds, or `after`
+ * and the recovery bound of Cluster.status.timings later.
+ */
 export interface Check {
   readonly match: Readonly<Record<string, unknown>>;
   readonly count?: number;
   readonly after?: number;
   readonly before?: number;
+  readonly within?: "recoveryBound";
 }
 
 type Json = Record<string, unknown>;

@@ -157,6 +157,20 @@ test("a node that comes back with its own lease before it was taken keeps its gu
   assert.ok(back.events.some((event) => event.kind === "fence.cancelled"));
 });
 
+test("a fence that a dead leader began for a node alone ends when the node is back", () => {
+  const frozen = started();
+  const state: CrmState = {
+    ...frozen,
+    nodes: { ...frozen.nodes, n1: { state: "Fence", lastOnline: 0 } },
+    services: Object.fromEntries(
+      Object.entries(frozen.services).map(([id, record]) => [id, { ...record, state: "Freeze" as const }]),
+    ),
+  };
+  const result = step(state, view(), 1000);
+  assert.equal(result.state.nodes.n1?.state, "Online");
+  assert.equal(result.state.services.web?.state, "Started");
+});
+
 test("a guest on a live move belongs to the target when its source is fenced: it may have arrived", () => {
   const ask = { op: "move", service: "web", target: "n3", mode: "live" } as const;
   const moving = step(started(), view({ requests: [ask] }), 1000).state;

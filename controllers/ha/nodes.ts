@@ -89,7 +89,7 @@ function arrival(round: Round, id: string): { target?: string } {
 
 /**
  * The node is back in the membership with its own lease, before it was taken: its agent never lost it, its guests run on. Not where a
- * fence device may already be at work.
+ * fence device may already be at work. Also without services in `Fence`: a leader that died may have written the node's state alone.
  */
 function cancelFence(round: Round, name: string, services: readonly string[]): boolean {
   const view = round.view.nodes[name];
@@ -107,7 +107,7 @@ function cancelFence(round: Round, name: string, services: readonly string[]): b
     const requested = round.view.services[id]?.requested;
     round.setState(id, requested === "Started" ? "Started" : "RequestStop");
   }
-  return services.length > 0;
+  return true;
 }
 
 /** Fenced nodes whose services have all left `Fence` may have their lease back. */
