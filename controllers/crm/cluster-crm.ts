@@ -33,6 +33,8 @@ export interface ClusterCrmOptions {
   readonly events: EventRecorder;
   /** What the caches hold now; undefined when the namespace has no Cluster, or the caches do not hear from the API server. */
   readonly objects: () => ClusterObjects | undefined;
+  /** See CrmOptions. */
+  readonly leaseRenewalMilliseconds?: number;
 }
 
 /** A leadership: who leads, under which unrepeated number, and whether it still does. */
@@ -81,7 +83,7 @@ export class ClusterCrm {
   look(): void {
     const objects = this.#options.objects();
     if (objects === undefined) return;
-    const timings = timingsOf(objects);
+    const timings = timingsOf(objects, this.#options.leaseRenewalMilliseconds);
     if (timings.ok) {
       const { fenceDelay, leaseDuration, reportFreshness } = timings.timings;
       this.#observer.setTimings({
@@ -261,7 +263,7 @@ export function dataOn(jobs: ClusterObjects["jobs"], guest: string, node: string
 /**
  * The timings in force. While settings change, the slowest counts: a host may still have the longer watchdog or token, or the QDevice.
  */
-function timingsOf(objects: ClusterObjects): ReturnType<typeof deriveTimings> {
+function timingsOf(objects: ClusterObjects, leaseRenewalMilliseconds?: number): ReturnType<typeof deriveTimings> {
   const { cluster, nodes } = objects;
   const armed = nodes.map((node) => node.status?.watchdog?.timeoutSeconds ?? 0);
   const runsDevice = nodes.some((node) => node.status?.corosync?.qdeviceFlags !== undefined);
@@ -270,6 +272,7 @@ function timingsOf(objects: ClusterObjects): ReturnType<typeof deriveTimings> {
     watchdogSeconds: Math.max(cluster.spec.ha.watchdogSeconds, ...armed),
     tokenMilliseconds: Math.max(cluster.spec.tokenMilliseconds, cluster.status?.config?.tokenMilliseconds ?? 0),
     ...(cluster.spec.qdevice === undefined && !runsDevice ? {} : { qdevice: {} }),
+    ...(leaseRenewalMilliseconds === undefined ? {} : { leaseRenewalMilliseconds }),
   });
 }
 

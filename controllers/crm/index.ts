@@ -35,6 +35,8 @@ export interface CrmOptions {
   readonly log: Logger;
   /** The pod, in events. */
   readonly instance: string;
+  /** How often agents renew their Leases; for measurements with more agents than a machine can play [2000]. */
+  readonly leaseRenewalMilliseconds?: number;
 }
 
 const LOOK_MS = 250;
@@ -178,12 +180,13 @@ export class Crm {
     const known = this.#clusters.get(namespace);
     if (known !== undefined) return known;
     if (clusterOf(this.#caches.clusters.list(namespace)) === undefined) return undefined;
-    const { client, clock } = this.#options;
+    const { client, clock, leaseRenewalMilliseconds } = this.#options;
     const log = this.#log.child({ namespace });
     const crm = new ClusterCrm({
       namespace,
       client,
       clock,
+      ...(leaseRenewalMilliseconds === undefined ? {} : { leaseRenewalMilliseconds }),
       log,
       events: this.#events,
       objects: () => this.#objects(namespace),
