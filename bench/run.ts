@@ -1,7 +1,9 @@
 /** `make bench`: measurements as tables. Nothing passes or fails here by how long it took. */
 import { parseArgs } from "node:util";
+import { whyNoControlPlane } from "../e2e/controlplane/index.ts";
 import { whyNoLab } from "../e2e/lab/index.ts";
 import { classify, QuorateError } from "../errors.ts";
+import { manyClusters } from "./many-clusters.ts";
 import { simulateFaults } from "./simulate-faults.ts";
 import { simulateLarge } from "./simulate-large.ts";
 import { startLatency } from "./start-latency.ts";
@@ -15,6 +17,14 @@ const USAGE = `usage: node bench/run.ts [BENCH ...]     (default: all)
       --seed N         which [20260101]
   start-latency    kubectl apply to a running guest, and the idle parts, in a lab (root; minutes)
       --resources N    how many guests [20]; the documented run has 100
+  many-clusters    one controllers process and many clusters on a real kube-apiserver, with agents that are played
+      --clusters N     how many [20]; the documented run has 200
+      --nodes N        in each [16]
+      --services N     in each [100]
+      --minutes N      of steady state [2]; the documented run has 30
+      --renewal N      seconds between the renewals of a Lease [10]
+      --lost N         in how many clusters a node is lost at the end [all]
+      --profile DIR    writes a CPU profile of the controllers there
 `;
 
 const { values, positionals } = parseArgs({
@@ -24,11 +34,20 @@ const { values, positionals } = parseArgs({
     worlds: { type: "string", default: "200" },
     seed: { type: "string", default: "20260101" },
     resources: { type: "string", default: "20" },
+    clusters: { type: "string", default: "20" },
+    nodes: { type: "string", default: "16" },
+    services: { type: "string", default: "100" },
+    minutes: { type: "string", default: "2" },
+    renewal: { type: "string", default: "10" },
+    lost: { type: "string" },
+    profile: { type: "string" },
     help: { type: "boolean", short: "h" },
   },
 });
 
-function count(option: "runs" | "worlds" | "seed" | "resources"): number {
+type Count = Exclude<keyof typeof values, "help" | "profile">;
+
+function count(option: Count): number {
   const value = Number(values[option]);
   if (Number.isInteger(value) && value > 0) return value;
   throw new QuorateError("user", "InvalidOption", `--${option} ${values[option]}: give a whole number above 0`);
@@ -41,6 +60,19 @@ const benches: Readonly<Record<string, () => Promise<void> | void>> = {
     const why = whyNoLab();
     if (why === undefined) return startLatency({ resources: count("resources") });
     console.log(`\nstart-latency: not run: ${why}`);
+  },
+  "many-clusters": () => {
+    const why = whyNoControlPlane();
+    if (why !== undefined) return console.log(`\nmany-clusters: not run: ${why}`);
+    return manyClusters({
+      clusters: count("clusters"),
+      nodes: count("nodes"),
+      services: count("services"),
+      minutes: count("minutes"),
+      renewalSeconds: count("renewal"),
+      lost: values.lost === undefined ? count("clusters") : count("lost"),
+      ...(values.profile === undefined ? {} : { profile: values.profile }),
+    });
   },
 };
 

@@ -14,8 +14,11 @@ The controllers of all clusters: membership, HA, replication, certificates. Run 
 this program is installed), the other watches and takes over.
 `;
 
-/** Runs until SIGTERM or SIGINT; a leader gives its Lease back, so that the other goes on at once. */
-export async function main(args: string[]): Promise<void> {
+/**
+ * Runs until SIGTERM or SIGINT; a leader gives its Lease back, so that the other goes on at once.
+ * @param agents no option of the program, because no agent would know of it: for a measurement that plays the agents itself.
+ */
+export async function main(args: string[], agents: { leaseRenewalMilliseconds?: number } = {}): Promise<void> {
   const { values } = parseArgs({
     args,
     options: {
@@ -43,7 +46,7 @@ export async function main(args: string[]): Promise<void> {
     log,
   });
   const events = new EventRecorder({ client, controller: "quorate.dev/controllers", instance, clock, log });
-  const crm = new Crm({ client, clock, log, instance });
+  const crm = new Crm({ client, clock, log, instance, ...agents });
 
   const stop = new AbortController();
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => stop.abort());
@@ -63,7 +66,7 @@ export async function main(args: string[]): Promise<void> {
       const epoch = election.epoch ?? 0;
       log.info({ epoch }, "leading");
       const [membership, replication] = await Promise.all([
-        startMembership({ client, events, clock, log }),
+        startMembership({ client, events, clock, log, ...agents }),
         startReplication({ client, events, clock, log }),
       ]);
       const leadership = {

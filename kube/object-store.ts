@@ -10,6 +10,8 @@ export interface StoredObject<T> {
 export class ObjectStore<T extends KubeObject> {
   /** namespace ("" when the kind has none) -> key -> object */
   readonly #spaces = new Map<string, Map<string, StoredObject<T>>>();
+  /** Lists of namespaces since their last change: they are asked for far more often than they change. */
+  readonly #lists = new Map<string, readonly T[]>();
   #size = 0;
 
   get size(): number {
@@ -25,10 +27,16 @@ export class ObjectStore<T extends KubeObject> {
     return [...this.#spaces.values()].flatMap((space) => [...space.keys()]);
   }
 
-  list(namespace?: string): T[] {
-    const none = new Map<string, StoredObject<T>>();
-    const spaces = namespace === undefined ? [...this.#spaces.values()] : [this.#spaces.get(namespace) ?? none];
-    return spaces.flatMap((space) => [...space.values()].map((stored) => stored.object));
+  /** What is there now; what comes later is in another list. */
+  list(namespace?: string): readonly T[] {
+    if (namespace === undefined) return [...this.#spaces.keys()].flatMap((space) => this.list(space));
+    const known = this.#lists.get(namespace);
+    if (known !== undefined) return known;
+    const space = this.#spaces.get(namespace);
+    if (space === undefined) return [];
+    const list = Object.freeze(Array.from(space.values(), (stored) => stored.object));
+    this.#lists.set(namespace, list);
+    return list;
   }
 
   /** False when it is the one that is here already. */
@@ -40,6 +48,7 @@ export class ObjectStore<T extends KubeObject> {
     const space = this.#spaces.get(spaceOf(key)) ?? new Map<string, StoredObject<T>>();
     this.#spaces.set(spaceOf(key), space);
     space.set(key, { object: deepFreeze(object), changedAtMs: nowMs });
+    this.#lists.delete(spaceOf(key));
     if (known === undefined) this.#size += 1;
     return true;
   }
@@ -48,6 +57,7 @@ export class ObjectStore<T extends KubeObject> {
   remove(key: string): boolean {
     const space = this.#spaces.get(spaceOf(key));
     if (space?.delete(key) !== true) return false;
+    this.#lists.delete(spaceOf(key));
     this.#size -= 1;
     if (space.size === 0) this.#spaces.delete(spaceOf(key));
     return true;

@@ -127,7 +127,8 @@ export class WatchCache<T extends KubeObject> {
     return this.#objects.get(key)?.object;
   }
 
-  list(namespace?: string): T[] {
+  /** A new list at every change; one that was given out stays as it was. */
+  list(namespace?: string): readonly T[] {
     return this.#objects.list(namespace);
   }
 

@@ -4,6 +4,7 @@ import { type EventRecorder, histogram, type KubeClient, rfc3339 } from "../../k
 import type { Logger } from "../../log.ts";
 import {
   type CrmState,
+  type CrmStepResult,
   crmStep,
   DEFAULT_CRM_PARAMETERS,
   deriveTimings,
@@ -33,6 +34,8 @@ export interface ClusterCrmOptions {
   readonly events: EventRecorder;
   /** What the caches hold now; undefined when the namespace has no Cluster, or the caches do not hear from the API server. */
   readonly objects: () => ClusterObjects | undefined;
+  /** See CrmOptions. */
+  readonly leaseRenewalMilliseconds?: number;
 }
 
 /** A leadership: who leads, under which unrepeated number, and whether it still does. */
@@ -44,6 +47,8 @@ export interface Leadership {
 }
 
 const ROUND_MS = 1_000;
+/** A quiet cluster has a round this often all the same, for what depends on nothing but time: minutes, all of it. */
+const QUIET_ROUND_MS = 5_000;
 const STEPS_A_ROUND = 8;
 const roundSteps = histogram(
   "quorate_crm_round_steps",
@@ -69,6 +74,9 @@ export class ClusterCrm {
   /** How often it began from the objects: each begins to count commands anew, and no uid may come twice. */
   #beginnings = 0;
   #lastRound: Milliseconds = Number.NEGATIVE_INFINITY;
+  #changes = 0;
+  /** What was known when the last round found nothing to do and nothing under way. */
+  #quiet: { readonly changes: number; readonly verdict: string } | undefined;
 
   constructor(options: ClusterCrmOptions) {
     this.#options = options;
@@ -77,11 +85,26 @@ export class ClusterCrm {
     this.#metrics = new CrmMetrics(options.namespace);
   }
 
-  /** Takes in the Leases as they are now. To be called at every change of one, and at least twice a second. */
+  /** An object changed, other than a Lease that was merely renewed: the next round has something to look at. */
+  changed(): void {
+    this.#changes += 1;
+  }
+
+  /**
+   * Whether a round could decide anything now: something is under way or has failed, an object or the membership changed, or it is
+   * time. To be asked after every look.
+   */
+  needsRound(): boolean {
+    const quiet = this.#quiet;
+    if (quiet === undefined || quiet.changes !== this.#changes || quiet.verdict !== this.#observer.verdict) return true;
+    return this.#options.clock.elapsedMs() - this.#lastRound >= QUIET_ROUND_MS;
+  }
+
+  /** Takes in the Leases as they are now. To be called when one says something else, and at least twice a second. */
   look(): void {
     const objects = this.#options.objects();
     if (objects === undefined) return;
-    const timings = timingsOf(objects);
+    const timings = timingsOf(objects, this.#options.leaseRenewalMilliseconds);
     if (timings.ok) {
       const { fenceDelay, leaseDuration, reportFreshness } = timings.timings;
       this.#observer.setTimings({
@@ -96,6 +119,7 @@ export class ClusterCrm {
   /** This replica leads no more: the next time, it begins from the objects. */
   forget(): void {
     this.#state = undefined;
+    this.#quiet = undefined;
     this.#metrics.forget();
   }
 
@@ -109,21 +133,30 @@ export class ClusterCrm {
     try {
       for (let step = 0; step < STEPS_A_ROUND; step += 1) {
         this.look();
+        const known = { changes: this.#changes, verdict: this.#observer.verdict };
         const objects = this.#options.objects();
         if (objects === undefined || leadership.signal.aborted || !leadership.mayAct()) return;
         steps += 1;
-        if (!(await this.#step(objects, leadership, clock.elapsedMs()))) return;
+        this.#quiet = undefined;
+        const { leasesChanged, quiet } = await this.#step(objects, leadership, clock.elapsedMs());
+        if (quiet) this.#quiet = known;
+        if (!leasesChanged) return;
       }
       log.warn("the round did not come to rest; it goes on in the next");
     } catch (error) {
       this.#state = undefined;
+      this.#quiet = undefined;
       throw error;
     } finally {
       roundSteps.observe({ namespace: this.#options.namespace }, steps);
     }
   }
 
-  async #step(objects: ClusterObjects, leadership: Leadership, now: Milliseconds): Promise<boolean> {
+  async #step(
+    objects: ClusterObjects,
+    leadership: Leadership,
+    now: Milliseconds,
+  ): Promise<{ leasesChanged: boolean; quiet: boolean }> {
     const { client, clock, log, namespace } = this.#options;
     const wall = rfc3339(clock.wallMs());
     const input = observerInput(objects, clock.wallMs());
@@ -156,25 +189,33 @@ export class ClusterCrm {
     this.#metrics.step(result, view, now, (node) => this.#observer.lastMemberAt(node));
     for (const event of result.events) this.#tell(event, objects);
     const { signal } = leadership;
+    let written = true;
+    const tryTo = async (write: Promise<void>) => {
+      written = (await this.#tryTo(write)) && written;
+    };
     if (!sameRound) {
-      await this.#tryTo(
-        writeClusterStatus(client, objects.cluster, leadership.identity, result.state.disarm, wall, signal),
-      );
-      for (const resource of ignored(objects)) await this.#tryTo(writeIgnored(client, resource, wall, signal));
-      for (const complaint of complaints(objects)) await this.#tryTo(writeComplaint(client, complaint, wall, signal));
+      await tryTo(writeClusterStatus(client, objects.cluster, leadership.identity, result.state.disarm, wall, signal));
+      for (const resource of ignored(objects)) await tryTo(writeIgnored(client, resource, wall, signal));
+      for (const complaint of complaints(objects)) await tryTo(writeComplaint(client, complaint, wall, signal));
       this.#shown.show(objects, result.droppedRules, wall, clock.wallMs(), signal);
     }
     this.#proofs.show(objects.nodes, result.state, view, signal);
-    await this.#tryTo(this.#migrations.settle(client, objects, result.state, result.events, wall, signal));
-    return leasesChanged;
+    await tryTo(this.#migrations.settle(client, objects, result.state, result.events, wall, signal));
+    // What is done in full rounds only was not done in one that is none.
+    const quiet = !sameRound && written && view.quorate && isAtRest(result);
+    return { leasesChanged, quiet };
   }
 
   /** What is not an effect of the step: it is written anew in the next round, and the state that was decided stays. */
-  async #tryTo(write: Promise<void>): Promise<void> {
-    await write.catch((error: unknown) => {
+  async #tryTo(write: Promise<void>): Promise<boolean> {
+    try {
+      await write;
+      return true;
+    } catch (error) {
       const { reason, message } = classify(error);
       this.#options.log.warn({ reason }, message);
-    });
+      return false;
+    }
   }
 
   #begin(objects: ClusterObjects, incarnation: string, now: Milliseconds): CrmState {
@@ -261,7 +302,7 @@ export function dataOn(jobs: ClusterObjects["jobs"], guest: string, node: string
 /**
  * The timings in force. While settings change, the slowest counts: a host may still have the longer watchdog or token, or the QDevice.
  */
-function timingsOf(objects: ClusterObjects): ReturnType<typeof deriveTimings> {
+function timingsOf(objects: ClusterObjects, leaseRenewalMilliseconds?: number): ReturnType<typeof deriveTimings> {
   const { cluster, nodes } = objects;
   const armed = nodes.map((node) => node.status?.watchdog?.timeoutSeconds ?? 0);
   const runsDevice = nodes.some((node) => node.status?.corosync?.qdeviceFlags !== undefined);
@@ -270,6 +311,7 @@ function timingsOf(objects: ClusterObjects): ReturnType<typeof deriveTimings> {
     watchdogSeconds: Math.max(cluster.spec.ha.watchdogSeconds, ...armed),
     tokenMilliseconds: Math.max(cluster.spec.tokenMilliseconds, cluster.status?.config?.tokenMilliseconds ?? 0),
     ...(cluster.spec.qdevice === undefined && !runsDevice ? {} : { qdevice: {} }),
+    ...(leaseRenewalMilliseconds === undefined ? {} : { leaseRenewalMilliseconds }),
   });
 }
 
@@ -284,3 +326,19 @@ function observerInput(objects: ClusterObjects, wallMs: number) {
     qdeviceVotes: objects.cluster.status?.qdevice?.votes ?? 0,
   };
 }
+
+/** The step decided nothing, and nothing is under way that waits for a proof, an answer or the end of a pause. */
+function isAtRest({ effects, events, state: { nodes, services, disarm } }: CrmStepResult): boolean {
+  return (
+    effects.length === 0 &&
+    events.length === 0 &&
+    disarm === undefined &&
+    Object.values(nodes).every(({ state }) => state === "Online") &&
+    Object.values(services).every(
+      ({ state, moveBackoff, balanceBackoff, queued }) =>
+        RESTING.has(state) && moveBackoff === undefined && balanceBackoff === undefined && queued === undefined,
+    )
+  );
+}
+
+const RESTING: ReadonlySet<ServiceRecord["state"]> = new Set<ServiceRecord["state"]>(["Started", "Stopped"]);

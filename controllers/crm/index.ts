@@ -7,7 +7,9 @@ import {
   HA_GROUPS,
   HA_RESOURCES,
   HA_RULES,
+  MEMBERSHIP_ANNOTATION,
   MIGRATIONS,
+  MODE_ANNOTATION,
   REPLICATION_JOBS,
 } from "../../crds/index.ts";
 import { classify } from "../../errors.ts";
@@ -19,6 +21,9 @@ import {
   type KubeClient,
   type KubeObject,
   LEASES,
+  type Lease,
+  leaseEpoch,
+  leaseHolder,
   parseKey,
   type ResourceType,
   WatchCache,
@@ -35,6 +40,8 @@ export interface CrmOptions {
   readonly log: Logger;
   /** The pod, in events. */
   readonly instance: string;
+  /** How often agents renew their Leases; for measurements with more agents than a machine can play [2000]. */
+  readonly leaseRenewalMilliseconds?: number;
 }
 
 const LOOK_MS = 250;
@@ -49,6 +56,12 @@ const roundFailures = counter("quorate_crm_round_failures_total", "HA rounds tha
 ]);
 const clusters = gauge("quorate_crm_clusters", "Clusters that this replica watches.");
 
+interface Entry {
+  readonly crm: ClusterCrm;
+  busy: boolean;
+  due: boolean;
+}
+
 /**
  * The HA part (CRM) of all clusters. `start` watches; `lead` acts, from the moment this replica leads until the leadership's
  * signal aborts. A cluster whose round fails does not hold up the others.
@@ -57,8 +70,9 @@ export class Crm {
   readonly #options: CrmOptions;
   readonly #log: Logger;
   readonly #events: EventRecorder;
-  readonly #clusters = new Map<string, { crm: ClusterCrm; busy: boolean; due: boolean }>();
+  readonly #clusters = new Map<string, Entry>();
   readonly #caches;
+  readonly #saidByLeases = new Map<string, string>();
   #leadership: Leadership | undefined;
   #timer: NodeJS.Timeout | undefined;
 
@@ -72,12 +86,12 @@ export class Crm {
       clock: options.clock,
       log: this.#log,
     });
-    const wake = (key: string) => this.#wake(parseKey(key).namespace ?? "");
-    const cache = <T extends KubeObject>(type: ResourceType<T>) =>
+    const changed = (key: string) => this.#changed(parseKey(key).namespace ?? "");
+    const cache = <T extends KubeObject>(type: ResourceType<T>, onChange = changed) =>
       new WatchCache({
         client: options.client,
         type,
-        onChange: wake,
+        onChange,
         name: `ha-${type.plural}`,
         clock: options.clock,
         log: this.#log,
@@ -91,7 +105,7 @@ export class Crm {
       rules: cache(HA_RULES),
       jobs: cache(REPLICATION_JOBS),
       migrations: cache(MIGRATIONS),
-      leases: cache(LEASES),
+      leases: cache(LEASES, (key) => this.#leaseChanged(key)),
     };
   }
 
@@ -127,7 +141,10 @@ export class Crm {
 
   #tick(): void {
     const namespaces = new Set(this.#caches.clusters.list().map((cluster) => cluster.metadata.namespace ?? ""));
-    for (const namespace of namespaces) this.#wake(namespace);
+    for (const namespace of namespaces) {
+      const entry = this.#look(namespace);
+      if (entry?.crm.needsRound()) this.#act(namespace, entry);
+    }
     for (const [namespace, { crm }] of this.#clusters) {
       if (namespaces.has(namespace)) continue;
       crm.forget();
@@ -136,21 +153,42 @@ export class Crm {
     clusters.set(this.#clusters.size);
   }
 
-  /** Looks at once, in every replica; acts in the leader, one round at a time for a cluster. */
-  #wake(namespace: string): void {
-    const entry = this.#entry(namespace);
+  /** Renewals come every two seconds from every node. One that says nothing new waits for the next look, a quarter of a second. */
+  #leaseChanged(key: string): void {
+    const lease = this.#caches.leases.get(key);
+    const said = saidBy(lease);
+    if (this.#saidByLeases.get(key) === said) return;
+    if (lease === undefined) this.#saidByLeases.delete(key);
+    else this.#saidByLeases.set(key, said);
+    this.#changed(parseKey(key).namespace ?? "");
+  }
+
+  /** Looks at once, in every replica; acts in the leader. */
+  #changed(namespace: string): void {
+    const entry = this.#look(namespace);
     if (entry === undefined) return;
+    entry.crm.changed();
+    this.#act(namespace, entry);
+  }
+
+  #look(namespace: string): Entry | undefined {
+    const entry = this.#entry(namespace);
     try {
-      entry.crm.look();
+      entry?.crm.look();
     } catch (error) {
       this.#log.error({ namespace, err: classify(error) }, "leases could not be looked at");
     }
+    return entry;
+  }
+
+  /** One round at a time for a cluster. */
+  #act(namespace: string, entry: Entry): void {
     if (this.#leadership === undefined) return;
     entry.due = true;
     if (!entry.busy) void this.#rounds(namespace, entry);
   }
 
-  async #rounds(namespace: string, entry: { crm: ClusterCrm; busy: boolean; due: boolean }): Promise<void> {
+  async #rounds(namespace: string, entry: Entry): Promise<void> {
     entry.busy = true;
     try {
       while (entry.due && this.#leadership !== undefined && !this.#leadership.signal.aborted) {
@@ -174,16 +212,17 @@ export class Crm {
     }
   }
 
-  #entry(namespace: string): { crm: ClusterCrm; busy: boolean; due: boolean } | undefined {
+  #entry(namespace: string): Entry | undefined {
     const known = this.#clusters.get(namespace);
     if (known !== undefined) return known;
     if (clusterOf(this.#caches.clusters.list(namespace)) === undefined) return undefined;
-    const { client, clock } = this.#options;
+    const { client, clock, leaseRenewalMilliseconds } = this.#options;
     const log = this.#log.child({ namespace });
     const crm = new ClusterCrm({
       namespace,
       client,
       clock,
+      ...(leaseRenewalMilliseconds === undefined ? {} : { leaseRenewalMilliseconds }),
       log,
       events: this.#events,
       objects: () => this.#objects(namespace),
@@ -220,4 +259,11 @@ function clusterOf(all: readonly Cluster[]): Cluster | undefined {
       (a.metadata.creationTimestamp ?? "").localeCompare(b.metadata.creationTimestamp ?? "") ||
       a.metadata.name.localeCompare(b.metadata.name),
   )[0];
+}
+
+/** All of a Lease that is decided by, but that it was renewed. */
+function saidBy(lease: Lease | undefined): string {
+  if (lease === undefined) return "";
+  const { [MEMBERSHIP_ANNOTATION]: membership, [MODE_ANNOTATION]: mode } = lease.metadata.annotations ?? {};
+  return JSON.stringify([leaseHolder(lease), leaseEpoch(lease), membership, mode]);
 }

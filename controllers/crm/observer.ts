@@ -40,6 +40,7 @@ export class LeaseObserver {
   #gate: FenceObservations = {};
   /** When a node was last seen as a member, by this replica. */
   readonly #lastMember = new Map<string, Milliseconds>();
+  #verdict = "";
 
   /** New timings begin the observation anew: what was judged by shorter ones is forgotten. */
   setTimings(parameters: GateParameters): void {
@@ -62,11 +63,18 @@ export class LeaseObserver {
     if (parameters === undefined) return;
     const names = namesById(input.nodes);
     const nodes = input.nodes.map((node) => node.metadata.name);
-    const samples = input.nodes.flatMap((node) => sample(node.metadata.name, input.leases, names) ?? []);
+    const leases = new Map(input.leases.map((lease) => [lease.metadata.name, lease]));
+    const samples = nodes.flatMap((node) => sample(node, leases.get(nodeLeaseName(node)), names) ?? []);
     this.#observations = observeLeases(this.#observations, samples, nodes, now, parameters);
     this.#gate = input.quorumOverride ? {} : observeLeases(this.#gate, samples, nodes, now, parameters);
-    for (const member of currentMembership(this.#observations, now, parameters).members)
-      this.#lastMember.set(member, now);
+    const { quorate, members, alive } = currentMembership(this.#observations, now, parameters);
+    for (const member of members) this.#lastMember.set(member, now);
+    this.#verdict = `${quorate}|${[...members].join()}|${[...alive].join()}`;
+  }
+
+  /** Who was there at the last look, in one word: another one when anything of it changed. */
+  get verdict(): string {
+    return this.#verdict;
   }
 
   /** Forgets everything: the caches were not fresh, so time may have passed unseen. */
@@ -141,11 +149,22 @@ function namesById(nodes: readonly ClusterNode[]): Map<number, string> {
   );
 }
 
-function sample(node: string, leases: readonly Lease[], names: ReadonlyMap<number, string>): LeaseSample | undefined {
-  const lease = leases.find((each) => each.metadata.name === nodeLeaseName(node));
+/** Of a Lease, which does not change; the next renewal is another object. */
+const reports = new WeakMap<Lease, { readonly report: NodeMembership | undefined }>();
+
+function reportIn(lease: Lease): NodeMembership | undefined {
+  const known = reports.get(lease);
+  if (known !== undefined) return known.report;
+  const report = parseNodeMembership(lease.metadata.annotations?.[MEMBERSHIP_ANNOTATION]);
+  // Who changes a Lease in place, as no cache does, is read again.
+  if (Object.isFrozen(lease)) reports.set(lease, { report });
+  return report;
+}
+
+function sample(node: string, lease: Lease | undefined, names: ReadonlyMap<number, string>): LeaseSample | undefined {
   if (lease === undefined) return undefined;
   const token = `${leaseHolder(lease)} ${lease.spec?.renewTime ?? ""} ${leaseEpoch(lease)}`;
-  const report = parseNodeMembership(lease.metadata.annotations?.[MEMBERSHIP_ANNOTATION]);
+  const report = reportIn(lease);
   const name = leaseHolder(lease);
   const holder = name === CRM_HOLDER ? "crm" : name === "" ? "none" : "agent";
   return { node, token, holder, ...(report === undefined ? {} : { report: named(report, names) }) };

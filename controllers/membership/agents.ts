@@ -30,13 +30,15 @@ export interface AgentReport {
 export class LeaseAges {
   readonly #cache: WatchCache<Lease>;
   readonly #clock: Clock;
+  readonly #lostMs: number;
   /** Leases that the CRM took: since when, and the revision with which it gave them back. Until that changes no agent has spoken. */
   readonly #taken = new Map<string, { readonly sinceMs: number; readonly givenBack?: string }>();
   #listeningSinceMs: number;
 
-  constructor(cache: WatchCache<Lease>, clock: Clock) {
+  constructor(cache: WatchCache<Lease>, clock: Clock, lostMs = AGENT_LOST_MS) {
     this.#cache = cache;
     this.#clock = clock;
+    this.#lostMs = lostMs;
     this.#listeningSinceMs = clock.elapsedMs();
   }
 
@@ -67,7 +69,7 @@ export class LeaseAges {
     const givenBack = taken?.givenBack === revision(lease);
     const silentMs =
       this.#clock.elapsedMs() - (givenBack && taken ? taken.sinceMs : Math.max(changedAtMs, this.#listeningSinceMs));
-    if (givenBack || silentMs >= AGENT_LOST_MS) {
+    if (givenBack || silentMs >= this.#lostMs) {
       // To the ten seconds, or the message would be written anew at every look.
       const forSeconds = Math.floor(silentMs / 10_000) * 10;
       return { sight: { state: "Silent", forSeconds: Math.min(forSeconds, 60) }, fenced: false };

@@ -50,6 +50,8 @@ export interface MembershipOptions {
   log?: Logger;
   /** The address a host name has now; undefined when it has none [the host's resolver]. */
   resolve?: (name: string) => Promise<string | undefined>;
+  /** How often agents renew their Leases; for measurements with more agents than a machine can play [2000]. */
+  leaseRenewalMilliseconds?: number;
 }
 
 export interface RunningController {
@@ -116,7 +118,7 @@ class MembershipController implements RunningController {
     this.#jobs = this.#cache(REPLICATION_JOBS, wakeIfLeaving);
     this.#leases = this.#cache(LEASES, (key) => this.#leaseChanged(key));
     this.#configMaps = this.#cache(CONFIG_MAPS, wake, { fieldSelector: `metadata.name=${CONFIG_NAME}` });
-    this.#ages = new LeaseAges(this.#leases, this.#clock);
+    this.#ages = new LeaseAges(this.#leases, this.#clock, 5 * (options.leaseRenewalMilliseconds ?? 2_000));
   }
 
   async start(): Promise<void> {

@@ -59,7 +59,7 @@ export async function startReplication(options: ReplicationOptions): Promise<Run
     jobs: cache(REPLICATION_JOBS),
   };
   const reconcile = async (namespace: string) => {
-    const [cluster] = caches.clusters.list(namespace).sort(byAge);
+    const [cluster] = [...caches.clusters.list(namespace)].sort(byAge);
     const view: JobsView = {
       cluster,
       nodes: caches.nodes.list(namespace),
