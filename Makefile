@@ -1,11 +1,12 @@
 # The front door. `make demo` shows a failover on this machine; `make test` passes the tests. Both set up what they need.
-.PHONY: help deps demo test test-unit test-api test-host test-lab lint format generate bench image model clean
+.PHONY: help deps demo test test-unit test-api test-host test-lab test-long lint format generate bench image model clean
 
 NODE := node_modules/.bin/node --disable-warning=ExperimentalWarning
 
 help:
 	@echo 'make demo      real Kubernetes nodes with corosync and ZFS on this machine, and a failover shown'
 	@echo 'make test      all tests (test-unit, test-api, test-host, test-lab: one tier)'
+	@echo 'make test-long the outages of parts on real hosts, each for minutes'
 	@echo 'make lint      types, format, lint'
 	@echo 'make generate  what is generated from crds/: types, reference, the CRDs of the chart'
 	@echo 'make image     the container image, as an OCI archive'
@@ -26,6 +27,10 @@ test: deps
 
 test-unit test-api test-host test-lab: deps
 	$(NODE) e2e/test/run.ts $(patsubst test-%,%,$@)
+
+# Outages of parts as long as an administrator would call them one: about 25 minutes.
+test-long: deps
+	QUORATE_LONG=1 $(NODE) --test e2e/scenarios/outages.lab.test.ts
 
 lint: deps
 	node_modules/.bin/tsc --noEmit -p .
