@@ -424,12 +424,13 @@ describe("what may be asked", () => {
   });
 });
 
-test("the rate limit holds within 5 % and changes nothing of the data", async () => {
+test("the rate limit is not exceeded, and changes nothing of the data", async () => {
   storage.receive = shell(`sha256sum > ${folder}/sum`);
   const started = performance.now();
   await clientOf(n1).send({ ...sending, produce: produce("head -c 6000000 /dev/zero"), bytesPerSecond: 3_000_000 });
   const seconds = (performance.now() - started) / 1000;
-  assert.ok(seconds > 1.8 && seconds < 2.4, `6 MB at 3 MB/s took ${seconds} s`);
+  // How much longer it takes is the machine's affair; rate-limit.test.ts holds the rate to 5 % on a clock of its own.
+  assert.ok(seconds > 1.8, `6 MB at 3 MB/s took ${seconds} s`);
   const expected = await localHost().run("sh", ["-c", "head -c 6000000 /dev/zero | sha256sum"], { timeoutMs: 10_000 });
   assert.equal(readFileSync(join(folder, "sum"), "utf8"), expected.stdout);
 });
