@@ -146,7 +146,7 @@ function printBeginning(
   printTable(
     `many-clusters: ${clusters} clusters x ${nodes} nodes x ${services} services in one process; each agent renews every ${renewalSeconds} s ` +
       `(real ones every 2 s), Lease timings likewise; ${machine()}`,
-    ["until all services run", ""],
+    [options.running ? "until all is known and Ready; services ran before" : "until all services run", ""],
     [
       ["objects made by the bench, s", seconds(populated)],
       ["start of the controllers -> steady, s", seconds(took)],
