@@ -72,6 +72,7 @@ export async function manyClusters(options: ManyClustersOptions): Promise<void> 
     await untilSettled(options, agents, client);
     const settled = await sample();
     progress(`steady after ${seconds(settled.atMs - from)} s`);
+    printBeginning(options, start, settled, populated, settled.atMs - from);
     await systemClock.sleep(WARM_UP_MS);
 
     const samples = [await sample()];
@@ -82,7 +83,6 @@ export async function manyClusters(options: ManyClustersOptions): Promise<void> 
         `RSS ${megabytes(samples.at(-1)?.rssBytes ?? 0)} MB, heap ${megabytes(samples.at(-1)?.heapBytes ?? 0)} MB`,
       );
     }
-    printBeginning(options, start, settled, populated, settled.atMs - from);
     printSteady(samples);
     const proofMs = await fenceDelay(client);
     const before = samples.at(-1);
