@@ -107,13 +107,14 @@ async function untilSettled(options: ManyClustersOptions, agents: BenchChild, cl
   const wanted = options.clusters * options.services;
   for (let told = 0; ; ) {
     const { settled } = await agents.ask<AgentsProgress>("progress");
+    let isReady = "";
     if (settled === wanted) {
       const { items } = await client.list(CLUSTERS);
       const ready = items.filter(({ status }) =>
         status?.conditions?.some(({ type, status: is }) => type === "Ready" && is === "True"),
       );
       if (ready.length === options.clusters) return;
-      progress(`${ready.length} of ${options.clusters} clusters are Ready`);
+      isReady = `, ${ready.length} of ${options.clusters} clusters Ready`;
     }
     if (performance.now() > limit)
       throw new QuorateError(
@@ -123,7 +124,7 @@ async function untilSettled(options: ManyClustersOptions, agents: BenchChild, cl
       );
     if (performance.now() - told > 10_000) {
       told = performance.now();
-      progress(`${settled} of ${wanted} services`);
+      progress(`${settled} of ${wanted} services${isReady}`);
     }
     await systemClock.sleep(1_000);
   }
