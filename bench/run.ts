@@ -21,7 +21,7 @@ const USAGE = `usage: node bench/run.ts [BENCH ...]     (default: all)
       --clusters N     how many [20]; the documented run has 200
       --nodes N        in each [16]
       --services N     in each [100]
-      --minutes N      of steady state [2]; the documented run has 30
+      --minutes N      of steady state [1]; the documented run has 30
       --renewal N      seconds between the renewals of a Lease [10]
       --running        the services run already when the controllers begin, as an earlier leader left them
       --lost N         in how many clusters a node is lost at the end [all]
@@ -38,7 +38,7 @@ const { values, positionals } = parseArgs({
     clusters: { type: "string", default: "20" },
     nodes: { type: "string", default: "16" },
     services: { type: "string", default: "100" },
-    minutes: { type: "string", default: "2" },
+    minutes: { type: "string", default: "1" },
     renewal: { type: "string", default: "10" },
     running: { type: "boolean", default: false },
     lost: { type: "string" },
