@@ -30,12 +30,13 @@ import {
 import { answerParent } from "./child.ts";
 import {
   clusterOf,
-  guestOf,
   namespaces,
   nodeNames,
   nodeSpec,
   nodeStatus,
   RESOURCE,
+  serviceOf,
+  startedOn,
   type WorldSize,
 } from "./many-clusters-objects.ts";
 import { quantile } from "./statistics.ts";
@@ -141,11 +142,16 @@ async function populate(): Promise<number> {
     agent.renewedAt = performance.now();
   });
   const services = all.flatMap((namespace) =>
-    Array.from({ length: size.services }, (_, i) => ({ namespace, ...guestOf(i, size) })),
+    Array.from({ length: size.services }, (_, i) => ({ namespace, ...serviceOf(i, size) })),
   );
-  await each(services, async ({ namespace, name, spec }) => {
-    await client.create(GUESTS, { metadata: { name, namespace }, spec } as never);
-    await client.create(HA_RESOURCES, { metadata: { name, namespace }, spec: RESOURCE } as never);
+  await each(services, async ({ namespace, name, node, spec }) => {
+    const metadata = { name, namespace };
+    await client.create(GUESTS, { metadata, spec } as never);
+    await client.create(HA_RESOURCES, { metadata, spec: RESOURCE } as never);
+    if (!size.running) return;
+    const options = { fieldManager: `quorate-agent-${node}`, force: true };
+    await client.applyStatus(GUESTS, { metadata, status: { kind: "Service", state: "Running", node } }, options);
+    await client.applyStatus(HA_RESOURCES, { metadata, status: startedOn(node) }, options);
   });
   const { name, spec } = clusterOf(size);
   await each(all, (namespace) => client.create(CLUSTERS, { metadata: { name, namespace }, spec } as never));

@@ -1,5 +1,13 @@
 /** The clusters of the bench many-clusters: names, and objects as users apply them. */
-import type { Cluster, ClusterNode, ClusterNodeStatus, Guest, HAResource, NodeMembership } from "../crds/index.ts";
+import type {
+  Cluster,
+  ClusterNode,
+  ClusterNodeStatus,
+  Guest,
+  HAResource,
+  HAResourceStatus,
+  NodeMembership,
+} from "../crds/index.ts";
 
 export interface WorldSize {
   readonly clusters: number;
@@ -7,9 +15,9 @@ export interface WorldSize {
   readonly services: number;
   /** How often each agent renews its Lease. */
   readonly renewalSeconds: number;
+  /** The services run already when the controllers begin, as an earlier leader left them; else they are all new. */
+  readonly running: boolean;
 }
-
-export type Spec<T extends { spec: unknown }> = { readonly name: string; readonly spec: Partial<T["spec"]> };
 
 const CORES = 32;
 const MEMORY_BYTES = 256 * 1024 ** 3;
@@ -34,16 +42,27 @@ export function clusterOf({ renewalSeconds }: WorldSize): { name: string; spec: 
   };
 }
 
-export function guestOf(index: number, size: WorldSize): { name: string; spec: object } {
-  const nodeName = `n${(index % size.nodes) + 1}`;
+export interface BenchService {
+  readonly name: string;
+  readonly node: string;
+  readonly spec: Partial<Guest["spec"]> & Pick<Guest["spec"], "service">;
+}
+
+export function serviceOf(index: number, size: WorldSize): BenchService {
+  const node = `n${(index % size.nodes) + 1}`;
+  const name = `vm-${index + 1}`;
+  const vmid = size.running ? { vmid: 100 + index } : {};
   return {
-    name: `vm-${index + 1}`,
-    spec: {
-      nodeName,
-      resources: { cpu: 1, memory: "1Gi" },
-      service: { unit: `vm-${index + 1}.service` },
-    } satisfies Partial<Guest["spec"]>,
+    name,
+    node,
+    spec: { nodeName: node, ...vmid, resources: { cpu: 1, memory: "1Gi" }, service: { unit: `${name}.service` } },
   };
+}
+
+/** Of a service that an earlier leader started. */
+export function startedOn(node: string): HAResourceStatus {
+  const uid = "0.0.1";
+  return { state: "Started", node, guarded: true, command: { uid, action: "Start" }, result: { uid, outcome: "Ok" } };
 }
 
 export const RESOURCE = { state: "Started" } satisfies Partial<HAResource["spec"]>;

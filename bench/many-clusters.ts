@@ -72,6 +72,7 @@ export async function manyClusters(options: ManyClustersOptions): Promise<void> 
     await untilSettled(options, agents, client);
     const settled = await sample();
     progress(`steady after ${seconds(settled.atMs - from)} s`);
+    printBeginning(options, start, settled, populated, settled.atMs - from);
     await systemClock.sleep(WARM_UP_MS);
 
     const samples = [await sample()];
@@ -82,7 +83,6 @@ export async function manyClusters(options: ManyClustersOptions): Promise<void> 
         `RSS ${megabytes(samples.at(-1)?.rssBytes ?? 0)} MB, heap ${megabytes(samples.at(-1)?.heapBytes ?? 0)} MB`,
       );
     }
-    printBeginning(options, start, settled, populated, settled.atMs - from);
     printSteady(samples);
     const proofMs = await fenceDelay(client);
     const before = samples.at(-1);
@@ -107,13 +107,14 @@ async function untilSettled(options: ManyClustersOptions, agents: BenchChild, cl
   const wanted = options.clusters * options.services;
   for (let told = 0; ; ) {
     const { settled } = await agents.ask<AgentsProgress>("progress");
+    let isReady = "";
     if (settled === wanted) {
       const { items } = await client.list(CLUSTERS);
       const ready = items.filter(({ status }) =>
         status?.conditions?.some(({ type, status: is }) => type === "Ready" && is === "True"),
       );
       if (ready.length === options.clusters) return;
-      progress(`${ready.length} of ${options.clusters} clusters are Ready`);
+      isReady = `, ${ready.length} of ${options.clusters} clusters Ready`;
     }
     if (performance.now() > limit)
       throw new QuorateError(
@@ -123,7 +124,7 @@ async function untilSettled(options: ManyClustersOptions, agents: BenchChild, cl
       );
     if (performance.now() - told > 10_000) {
       told = performance.now();
-      progress(`${settled} of ${wanted} services`);
+      progress(`${settled} of ${wanted} services${isReady}`);
     }
     await systemClock.sleep(1_000);
   }
@@ -146,7 +147,7 @@ function printBeginning(
   printTable(
     `many-clusters: ${clusters} clusters x ${nodes} nodes x ${services} services in one process; each agent renews every ${renewalSeconds} s ` +
       `(real ones every 2 s), Lease timings likewise; ${machine()}`,
-    ["until all services run", ""],
+    [options.running ? "until all is known and Ready; services ran before" : "until all services run", ""],
     [
       ["objects made by the bench, s", seconds(populated)],
       ["start of the controllers -> steady, s", seconds(took)],

@@ -21,8 +21,9 @@ const USAGE = `usage: node bench/run.ts [BENCH ...]     (default: all)
       --clusters N     how many [20]; the documented run has 200
       --nodes N        in each [16]
       --services N     in each [100]
-      --minutes N      of steady state [2]; the documented run has 30
+      --minutes N      of steady state [1]; the documented run has 30
       --renewal N      seconds between the renewals of a Lease [10]
+      --running        the services run already when the controllers begin, as an earlier leader left them
       --lost N         in how many clusters a node is lost at the end [all]
       --profile DIR    writes a CPU profile of the controllers there
 `;
@@ -37,15 +38,16 @@ const { values, positionals } = parseArgs({
     clusters: { type: "string", default: "20" },
     nodes: { type: "string", default: "16" },
     services: { type: "string", default: "100" },
-    minutes: { type: "string", default: "2" },
+    minutes: { type: "string", default: "1" },
     renewal: { type: "string", default: "10" },
+    running: { type: "boolean", default: false },
     lost: { type: "string" },
     profile: { type: "string" },
     help: { type: "boolean", short: "h" },
   },
 });
 
-type Count = Exclude<keyof typeof values, "help" | "profile">;
+type Count = Exclude<keyof typeof values, "help" | "profile" | "running">;
 
 function count(option: Count): number {
   const value = Number(values[option]);
@@ -70,6 +72,7 @@ const benches: Readonly<Record<string, () => Promise<void> | void>> = {
       services: count("services"),
       minutes: count("minutes"),
       renewalSeconds: count("renewal"),
+      running: values.running,
       lost: values.lost === undefined ? count("clusters") : count("lost"),
       ...(values.profile === undefined ? {} : { profile: values.profile }),
     });

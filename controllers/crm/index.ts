@@ -160,17 +160,20 @@ export class Crm {
     if (this.#saidByLeases.get(key) === said) return;
     if (lease === undefined) this.#saidByLeases.delete(key);
     else this.#saidByLeases.set(key, said);
-    this.#changed(parseKey(key).namespace ?? "");
+    const { namespace = "" } = parseKey(key);
+    this.#look(namespace);
+    this.#changed(namespace);
   }
 
-  /** Looks at once, in every replica; acts in the leader. */
+  /** Acts at once, in the leader; a round begins with a look. */
   #changed(namespace: string): void {
-    const entry = this.#look(namespace);
+    const entry = this.#entry(namespace);
     if (entry === undefined) return;
     entry.crm.changed();
     this.#act(namespace, entry);
   }
 
+  /** In every replica. */
   #look(namespace: string): Entry | undefined {
     const entry = this.#entry(namespace);
     try {

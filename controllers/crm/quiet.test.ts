@@ -26,6 +26,7 @@ class Quiet {
   members = NODES;
   guestNode = "n1";
   nodeState = "Online";
+  guarded = true;
   /** Of objects, by the CRM. */
   writes = 0;
   fails = false;
@@ -81,7 +82,7 @@ class Quiet {
     const service = {
       state: "Started",
       node: "n1",
-      guarded: true,
+      guarded: this.guarded,
       command: { uid: "0.1", action: "Start" },
       result: { uid: "0.1", outcome: "Ok" },
     };
@@ -194,6 +195,14 @@ describe("rounds of a quiet cluster", () => {
     await quiet.clock.advance(1000);
     await assert.rejects(quiet.round());
     assert.equal(quiet.crm.needsRound(), true);
+  });
+
+  it("write nothing when a leader begins and all is on record, and the rest when something is not", async () => {
+    assert.equal((await atRest()).writes, 0);
+    const unguarded = new Quiet();
+    unguarded.guarded = false;
+    await unguarded.pass(3);
+    assert.equal(unguarded.writes, 1, "that the agent answered for the guest is put on record");
   });
 
   it("begin anew with a new leadership", async () => {

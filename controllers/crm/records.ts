@@ -47,7 +47,22 @@ export function serviceRecordOf(resource: HAResource, now: Milliseconds): Servic
     relocations: status.attempts?.relocations ?? 0,
     ...(status.home === undefined ? {} : { home: status.home }),
     ...(status.guarded === undefined ? {} : { guarded: status.guarded }),
+    ...(isTakenIn(status) ? { processed: `${status.command.uid}/Ok` } : {}),
   };
+}
+
+/** Everything that an answer changes is on record already: without this, each leader would write all services once for nothing. */
+function isTakenIn({ state, command, result, guarded, attempts, lastFailover, message }: HAResourceStatus): boolean {
+  return (
+    state === "Started" &&
+    result?.uid === command?.uid &&
+    result?.outcome === "Ok" &&
+    guarded === true &&
+    (attempts?.triedNodes ?? []).length === 0 &&
+    (attempts?.relocations ?? 0) === 0 &&
+    message === undefined &&
+    (lastFailover === undefined || lastFailover.startedAt !== undefined)
+  );
 }
 
 /** What ClusterNode.status says of a node, for a CRM that begins; undefined for a node that was never seen. */

@@ -34,6 +34,7 @@ import { HostNames, hostNamesOf, resolveHere } from "./host-names.ts";
 import { NODE_CONDITIONS, NODE_STATUS_KEYS } from "./node-status.ts";
 import { type Plan, planMembership, type View } from "./plan.ts";
 import { CONFIG_NAME, ensureKey, publish, readPublished } from "./publication.ts";
+import { QuietPlans } from "./quiet-plans.ts";
 import { isLeaving } from "./removal.ts";
 import type { Published } from "./rollout-types.ts";
 
@@ -90,6 +91,7 @@ class MembershipController implements RunningController {
   #filled = false;
   readonly #memory = new Map<string, Memory>();
   readonly #leaseContents = new Map<string, string>();
+  readonly #quiet = new QuietPlans();
   readonly #names: HostNames;
 
   constructor(options: MembershipOptions) {
@@ -106,7 +108,7 @@ class MembershipController implements RunningController {
     });
     // What is not there yet must not be taken for what is not there: nothing is looked at before all caches are filled.
     const wake = (key: string) => {
-      if (this.#filled) this.#queue.add(parseKey(key).namespace ?? "");
+      if (this.#filled) this.#changed(parseKey(key).namespace ?? "");
     };
     const wakeIfLeaving = (key: string) => {
       const { namespace } = parseKey(key);
@@ -164,17 +166,31 @@ class MembershipController implements RunningController {
     if (this.#leaseContents.get(key) === content) return;
     if (lease === undefined) this.#leaseContents.delete(key);
     else this.#leaseContents.set(key, content);
-    if (this.#filled) this.#queue.add(namespace);
+    if (this.#filled) this.#changed(namespace);
+  }
+
+  #changed(namespace: string): void {
+    this.#quiet.changed(namespace);
+    this.#queue.add(namespace);
   }
 
   async #reconcile(namespace: string): Promise<{ requeueAfterMs: number } | undefined> {
+    const now = this.#clock.elapsedMs();
+    const sights = this.#nodes.list(namespace).map(({ metadata }) => this.#ages.read(namespace, metadata.name).sight);
+    const known = this.#quiet.known(namespace, sights);
+    if (!this.#quiet.isDue(namespace, known, now)) return { requeueAfterMs: LOOK_EVERY_MS };
     const { view, configMap } = await this.#look(namespace);
     if (view.clusters.length === 0 && view.nodes.length === 0) {
       this.#memory.delete(namespace);
+      this.#quiet.forget(namespace);
       return undefined;
     }
     const plan = planMembership(view);
+    // What a write changed comes back as a change.
+    this.#quiet.planned(namespace, known, now, false);
     await this.#write(namespace, view, plan, configMap);
+    const isStable = plan.decision.step === "Stable" && plan.jobsToRemove.length === 0 && plan.released.length === 0;
+    this.#quiet.planned(namespace, known, now, isStable);
     return { requeueAfterMs: LOOK_EVERY_MS };
   }
 

@@ -1,0 +1,39 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import type { HAResource, HAResourceStatus } from "../../crds/index.ts";
+import { serviceRecordOf } from "./records.ts";
+
+const COMMAND = { uid: "3.1", action: "Start" } as const;
+const RUNNING: HAResourceStatus = {
+  state: "Started",
+  node: "n1",
+  guarded: true,
+  command: COMMAND,
+  result: { uid: "3.1", outcome: "Ok" },
+};
+
+function processed(status: HAResourceStatus): string | undefined {
+  return serviceRecordOf({ metadata: { name: "web" }, spec: {}, status } as HAResource, 0)?.processed;
+}
+
+describe("an answer that a leader finds", () => {
+  it("was taken in when all that it changes is on record", () => {
+    assert.equal(processed(RUNNING), "3.1/Ok");
+    const over = { from: "n2", to: "n1", startedAt: "2026-01-01T00:00:00Z" };
+    assert.equal(processed({ ...RUNNING, lastFailover: over }), "3.1/Ok");
+  });
+
+  const open: Record<string, HAResourceStatus> = {
+    "is not that of the command": { ...RUNNING, result: { uid: "2.9", outcome: "Ok" } },
+    "is a failure": { ...RUNNING, result: { uid: "3.1", outcome: "Failed" } },
+    "is not there": { ...RUNNING, result: undefined } as unknown as HAResourceStatus,
+    "does not count for the guard yet": { ...RUNNING, guarded: false },
+    "ends a series of failed starts": { ...RUNNING, attempts: { relocations: 0, triedNodes: ["n2"] } },
+    "ends relocations": { ...RUNNING, attempts: { relocations: 1, triedNodes: [] } },
+    "ends a failover": { ...RUNNING, lastFailover: { from: "n2", to: "n1" } },
+    "leaves an old message": { ...RUNNING, message: "it did not start" },
+    "is of a stop": { ...RUNNING, state: "RequestStop" },
+  };
+  for (const [what, status] of Object.entries(open))
+    it(`is taken in when it ${what}`, () => assert.equal(processed(status), undefined));
+});
