@@ -1,5 +1,5 @@
 # The front door. `make demo` shows a failover on this machine; `make test` passes the tests. Both set up what they need.
-.PHONY: help deps demo test test-unit test-api test-host test-lab test-long lint format generate bench image model clean
+.PHONY: help deps demo test test-unit test-api test-host test-lab test-long lint format generate bench search image model clean
 
 NODE := node_modules/.bin/node --disable-warning=ExperimentalWarning
 
@@ -11,6 +11,7 @@ help:
 	@echo 'make generate  what is generated from crds/: types, reference, the CRDs of the chart'
 	@echo 'make image     the container image, as an OCI archive'
 	@echo 'make bench     measurements, beside what else one would use'
+	@echo 'make search    a million random faults in virtual time, chunk by chunk (SEED=1)'
 	@echo 'make clean     what was built here (not the cache in ~/.cache/quorate)'
 
 deps: node_modules/.installed
@@ -48,6 +49,13 @@ model: deps
 
 bench: deps
 	$(NODE) bench/run.ts
+
+# Ten chunks, so that what is found in one is written before the next begins; each takes minutes.
+SEED ?= 1
+search: deps
+	@for chunk in 0 1 2 3 4 5 6 7 8 9; do \
+		$(NODE) main.ts search --faults 100000 --seed $$(($(SEED) * 10 + chunk)) --out build/search || exit 1; \
+	done
 
 image: deps
 	$(NODE) e2e/image/command.ts

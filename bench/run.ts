@@ -12,7 +12,7 @@ const USAGE = `usage: node bench/run.ts [BENCH ...]     (default: all)
 
   simulate-large   29 nodes x 5000 services with a node cut, beside the field's reference simulator
       --runs N         medians of so many runs [3]
-  simulate-faults  random worlds of faults a second
+  simulate-faults  random worlds of faults a second (make search looks at a million)
       --worlds N       how many [200]
       --seed N         which [20260101]
   start-latency    kubectl apply to a running guest, and the idle parts, in a lab (root; minutes)

@@ -14,7 +14,7 @@ import {
   type ShutdownKind,
 } from "../agent/ha/index.ts";
 import type { DoubtLimits } from "../agent/keeper/index.ts";
-import type { MembershipReport, ServiceResult, Timings } from "../controllers/ha/index.ts";
+import type { MembershipReport, ServiceRecord, ServiceResult, Timings } from "../controllers/ha/index.ts";
 import type { Corosync } from "./corosync.ts";
 import type { Defect } from "./defects.ts";
 import type { EventQueue } from "./event-queue.ts";
@@ -22,6 +22,7 @@ import type { Guests } from "./guests.ts";
 import { HostWatchdog } from "./host-watchdog.ts";
 import type { Recorder } from "./recorder.ts";
 import { lrmService } from "./reference-host.ts";
+import type { ScenarioService } from "./scenario.ts";
 import type { SharedObjects } from "./shared-objects.ts";
 
 const STEP = 2000;
@@ -73,6 +74,10 @@ export class DefaultHost {
   /** The last step found nothing to do and nothing has changed since: until `RESYNC` only the heartbeat goes on. */
   #quietSince: number | undefined;
   #provenBefore = false;
+  readonly #views = new Map<
+    string,
+    { record: ServiceRecord; service: ScenarioService | undefined; view: LrmServiceView }
+  >();
 
   constructor(name: string, index: number, parts: DefaultWorldParts) {
     this.name = name;
@@ -341,11 +346,12 @@ export class DefaultHost {
     const crm = objects.crm;
     for (const id of objects.servicesOf(this.name)) {
       const record = crm?.services[id];
-      if (record) services[id] = lrmService(id, record, objects, guests, this.name);
+      if (record) services[id] = this.#serviceView(id, record);
     }
-    const strays = [...guests.runningOn(this.name)].filter(
-      (id) => services[id] === undefined && crm?.services[id] !== undefined && this.#work[id] === undefined,
-    );
+    const strays: string[] = [];
+    for (const id of guests.runningOn(this.name))
+      if (services[id] === undefined && crm?.services[id] !== undefined && this.#work[id] === undefined)
+        strays.push(id);
     const reportedMode = objects.agent(this.name).mode;
     const holder = lease.holder === "agent" ? (lease.boot === this.boot ? "self" : "none") : lease.holder;
     return {
@@ -365,6 +371,18 @@ export class DefaultHost {
       ...(reportedMode === undefined ? {} : { reportedMode }),
       sameRound,
     };
+  }
+
+  /** The last view is given again while nothing in it changed. */
+  #serviceView(id: string, record: ServiceRecord): LrmServiceView {
+    const { objects, guests } = this.#parts;
+    const service = objects.services.get(id);
+    const known = this.#views.get(id);
+    if (known?.record === record && known.service === service && known.view.running === guests.runsOn(id, this.name))
+      return known.view;
+    const view = lrmService(id, record, objects, guests, this.name);
+    this.#views.set(id, { record, service, view });
+    return view;
   }
 
   #event(eventClass: string, kind: string, data: Readonly<Record<string, unknown>>): void {

@@ -214,9 +214,11 @@ export class ReferenceCoordinator {
 
   #ownGuestsInFence(): boolean {
     const { objects } = this.#world;
-    return objects
-      .servicesOf(this.host.name)
-      .some((id) => objects.crm?.services[id]?.state === "Fence" && objects.crm.services[id]?.node === this.host.name);
+    for (const id of objects.servicesOf(this.host.name)) {
+      const record = objects.crm?.services[id];
+      if (record?.state === "Fence" && record.node === this.host.name) return true;
+    }
+    return false;
   }
 
   #setRole(role: "waiting" | "standby" | "leader" | "lost"): void {

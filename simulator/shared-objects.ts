@@ -106,8 +106,8 @@ export class SharedObjects {
   }
 
   /** Services whose status names the node as node or target. */
-  servicesOf(node: string): readonly string[] {
-    return [...(this.#byNode.get(node) ?? [])];
+  servicesOf(node: string): ReadonlySet<string> {
+    return this.#byNode.get(node) ?? NO_SERVICES;
   }
 
   /** The whole CRM state at once, as the round-based world writes it. */
@@ -228,6 +228,8 @@ export class SharedObjects {
     return { cpu, memory };
   }
 }
+
+const NO_SERVICES: ReadonlySet<string> = new Set();
 
 const REQUESTED = {
   started: "Started",
