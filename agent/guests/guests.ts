@@ -1,9 +1,9 @@
-import { QuorateError } from "../../errors.ts";
+import { classify, QuorateError } from "../../errors.ts";
 import { type UnitLoad, unitLoads } from "./load.ts";
 import { guestId, imageFile, invalid, runtimeFolder, unitOf } from "./names.ts";
 import { QemuDriver, type QemuOptions } from "./qemu.ts";
 import { markedServices, ServiceDriver, serviceUnit } from "./service.ts";
-import type { GuestDefinition, GuestDriver, GuestKey, GuestStatus, StopOptions } from "./types.ts";
+import type { GuestDefinition, GuestDriver, GuestKey, GuestProcess, GuestStatus, StopOptions } from "./types.ts";
 import { HostUnits } from "./units.ts";
 
 const TIMEOUT_MS = 15_000;
@@ -24,8 +24,25 @@ export class Guests implements GuestDriver {
     this.#service = new ServiceDriver(options.host);
   }
 
-  async state(guest: GuestDefinition): Promise<GuestStatus> {
-    return this.#driver(guest).state(guest);
+  async states(guests: readonly GuestProcess[]): Promise<GuestStatus[]> {
+    const states = new Map<GuestProcess, GuestStatus>();
+    const of = new Map<GuestDriver, GuestProcess[]>();
+    for (const guest of guests) {
+      try {
+        const driver = this.#driver(guest);
+        of.set(driver, [...(of.get(driver) ?? []), guest]);
+      } catch (error) {
+        states.set(guest, { state: "Unknown", message: classify(error).message });
+      }
+    }
+    await Promise.all(
+      [...of].map(async ([driver, own]) =>
+        (await driver.states(own)).forEach((state, i) => {
+          states.set(own[i] as GuestProcess, state);
+        }),
+      ),
+    );
+    return guests.map((guest) => states.get(guest) ?? { state: "Unknown" });
   }
 
   async start(guest: GuestDefinition, signal?: AbortSignal): Promise<void> {
@@ -52,8 +69,11 @@ export class Guests implements GuestDriver {
   async remaining(): Promise<string[]> {
     const machines = (await this.listRunning()).map(guestId);
     const units = await markedServices(this.#options.host);
-    const statuses = await this.#units.statuses(units);
-    return [...machines, ...units.filter((_, i) => !["inactive", "failed"].includes(statuses[i]?.active ?? "other"))];
+    const told = await this.#units.statuses(units);
+    return [
+      ...machines,
+      ...units.filter((unit) => !["inactive", "failed"].includes(told.get(unit)?.active ?? "other")),
+    ];
   }
 
   /** Stops every machine of this host, all at once. Throws the first failure when all have been tried. */
@@ -100,7 +120,7 @@ export class Guests implements GuestDriver {
   }
 
   /** What these guests use of this host, by name; those that do not run here are left out. */
-  async loads(guests: readonly GuestDefinition[]): Promise<Map<string, UnitLoad>> {
+  async loads(guests: readonly GuestProcess[]): Promise<Map<string, UnitLoad>> {
     const units = new Map(
       guests.map((guest) => [guest.machine === undefined ? serviceUnit(guest) : unitOf(guest), guest.name]),
     );
@@ -134,7 +154,7 @@ export class Guests implements GuestDriver {
     );
   }
 
-  #driver(guest: GuestDefinition): GuestDriver {
+  #driver(guest: GuestProcess): GuestDriver {
     if ((guest.machine === undefined) === (guest.service === undefined)) {
       throw invalid(`guest "${guest.name}" must be exactly one of machine and service`);
     }

@@ -6,6 +6,7 @@ export type {
   GuestDefinition,
   GuestDriver,
   GuestKey,
+  GuestProcess,
   GuestState,
   GuestStatus,
   MachineDefinition,

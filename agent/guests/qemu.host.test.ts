@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { after, afterEach, before, describe, test } from "node:test";
 import { openStorage, type StorageDriver } from "../storage/index.ts";
 import { startZfsFuseHost, until, type ZfsFuseHost, zfsFuseMissing } from "../storage/testing/index.ts";
-import { type GuestDefinition, Guests, QmpClient } from "./index.ts";
+import { type GuestDefinition, type GuestStatus, Guests, QmpClient } from "./index.ts";
 import { withPlayedSystemd } from "./testing/index.ts";
 
 const MIB = 1024 * 1024;
@@ -61,6 +61,11 @@ after(async () => {
 });
 
 const sh = async (line: string) => (await zfs.host.run("sh", ["-c", line], { timeoutMs: 60_000 })).stdout.trim();
+const stateOf = async (guest: GuestDefinition): Promise<GuestStatus> => {
+  const [state] = await guests.states([guest]);
+  assert.ok(state);
+  return state;
+};
 const consoleSays = (text: string) =>
   until(
     `"${text}" on the console`,
@@ -70,25 +75,25 @@ const consoleSays = (text: string) =>
 
 describe("a machine", { skip }, () => {
   test("boots from its ZFS volume, tells its state, and shuts itself down when asked", async () => {
-    assert.deepEqual(await guests.state(web1), { state: "Stopped" });
+    assert.deepEqual(await stateOf(web1), { state: "Stopped" });
     await guests.start(web1);
-    const running = await guests.state(web1);
+    const running = await stateOf(web1);
     assert.equal(running.state, "Running");
     assert.ok(running.pid !== undefined && existsSync(`/proc/${running.pid}`));
     assert.deepEqual(await guests.listRunning(), [{ namespace: "lab", name: "web1" }]);
     await consoleSays("READY");
     await guests.start(web1);
-    assert.equal((await guests.state(web1)).pid, running.pid, "a running guest is not started twice");
+    assert.equal((await stateOf(web1)).pid, running.pid, "a running guest is not started twice");
 
     await guests.stop(web1, { timeoutSeconds: 60 });
-    assert.deepEqual(await guests.state(web1), { state: "Stopped" });
+    assert.deepEqual(await stateOf(web1), { state: "Stopped" });
     assert.ok(!existsSync(`/proc/${running.pid}`), "its process is gone");
     assert.ok(!host.calls.some((call) => call.includes("kill")), "and was not killed");
   });
 
   test("gets what a user wrote as it was written, though systemd would put variables in", async () => {
     await guests.start(web1);
-    const { pid } = await guests.state(web1);
+    const { pid } = await stateOf(web1);
     assert.ok((await sh(`tr '\\0' '\\n' </proc/${pid}/cmdline`)).split("\n").includes(web1.machine?.commandLine ?? ""));
     assert.ok(
       host.calls.some((call) => call[0] === "systemd-run" && call.some((word) => word.includes("note=$$HOME"))),
@@ -100,7 +105,7 @@ describe("a machine", { skip }, () => {
     const deaf = { ...web1, machine: {} };
     await guests.start(deaf);
     await guests.stop(deaf, { timeoutSeconds: 1 });
-    assert.equal((await guests.state(deaf)).state, "Stopped");
+    assert.equal((await stateOf(deaf)).state, "Stopped");
     await guests.start(deaf);
     const started = performance.now();
     await guests.stop(deaf, { timeoutSeconds: 0 });
@@ -109,10 +114,10 @@ describe("a machine", { skip }, () => {
 
   test("is killed when QEMU itself hangs, and is unknown until then, never stopped", async () => {
     await guests.start(web1);
-    const { pid } = await guests.state(web1);
+    const { pid } = await stateOf(web1);
     assert.ok(pid !== undefined);
     process.kill(pid, "SIGSTOP");
-    const { state, message } = await guests.state(web1);
+    const { state, message } = await stateOf(web1);
     assert.equal(state, "Unknown", message);
     await guests.stop(web1, { timeoutSeconds: 0 });
     assert.ok(!existsSync(`/proc/${pid}`));
@@ -120,20 +125,20 @@ describe("a machine", { skip }, () => {
 
   test("that dies by itself is stopped, and it is said how", async () => {
     await guests.start(web1);
-    const { pid } = await guests.state(web1);
+    const { pid } = await stateOf(web1);
     assert.ok(pid !== undefined);
     process.kill(pid, "SIGKILL");
-    await until("the end", async () => (await guests.state(web1)).state === "Stopped");
-    assert.match((await guests.state(web1)).message ?? "", /signal/);
+    await until("the end", async () => (await stateOf(web1)).state === "Stopped");
+    assert.match((await stateOf(web1)).message ?? "", /signal/);
     await guests.start(web1);
-    assert.equal((await guests.state(web1)).state, "Running", "and can be started again");
+    assert.equal((await stateOf(web1)).state, "Running", "and can be started again");
   });
 
   test("is unknown when systemd does not answer; what runs is not told as nothing", async () => {
     await guests.start(web1);
     host.silence(true);
     try {
-      assert.equal((await guests.state(web1)).state, "Unknown");
+      assert.equal((await stateOf(web1)).state, "Unknown");
       await assert.rejects(guests.listRunning(), { reason: "UnitUnknown" });
       await assert.rejects(guests.stop(web1, { timeoutSeconds: 0 }), { reason: "UnitUnknown" });
     } finally {
@@ -146,9 +151,9 @@ describe("a pause", { skip }, () => {
   test("holds the guest for a snapshot and lets it go on", async () => {
     await guests.start(web1);
     const letGo = await guests.quiesce(web1, "Pause");
-    assert.equal((await guests.state(web1)).state, "Paused");
+    assert.equal((await stateOf(web1)).state, "Paused");
     await letGo();
-    assert.equal((await guests.state(web1)).state, "Running");
+    assert.equal((await stateOf(web1)).state, "Running");
     assert.deepEqual(await guests.resumeForgotten(), []);
   });
 
@@ -157,18 +162,18 @@ describe("a pause", { skip }, () => {
     await guests.quiesce(web1, "Pause");
     const next = new Guests({ host, storage: () => storage, accelerator: "TCG" });
     assert.deepEqual(await next.resumeForgotten(), ["lab.web1"]);
-    assert.equal((await guests.state(web1)).state, "Running");
+    assert.equal((await stateOf(web1)).state, "Running");
     // A person paused it: that is not ours to end.
     const qmp = await QmpClient.connect(host.path(FOLDER), "qmp.sock");
     await qmp.command("stop");
     qmp[Symbol.dispose]();
     assert.deepEqual(await next.resumeForgotten(), []);
-    assert.equal((await guests.state(web1)).state, "Paused");
+    assert.equal((await stateOf(web1)).state, "Paused");
   });
 
   test("of a guest that does not run is nothing", async () => {
     await (await guests.quiesce(web1, "Pause"))();
-    assert.equal((await guests.state(web1)).state, "Stopped");
+    assert.equal((await stateOf(web1)).state, "Stopped");
   });
 });
 

@@ -6,8 +6,16 @@ import { guestId, imageFile, runtimeFolder, unitOf } from "./names.ts";
 import { type Accelerator, type Disk, qemuArguments } from "./qemu-args.ts";
 import { QmpClient } from "./qmp.ts";
 import { plug, unplug } from "./taps.ts";
-import type { GuestDefinition, GuestDriver, GuestKey, GuestState, GuestStatus, StopOptions } from "./types.ts";
-import { HostUnits } from "./units.ts";
+import type {
+  GuestDefinition,
+  GuestDriver,
+  GuestKey,
+  GuestProcess,
+  GuestState,
+  GuestStatus,
+  StopOptions,
+} from "./types.ts";
+import { HostUnits, type UnitStatus } from "./units.ts";
 
 export interface QemuOptions {
   readonly host: Host;
@@ -29,6 +37,8 @@ const QUIT_WITHIN_MS = 5_000;
 const KILL_WITHIN_MS = 10_000;
 const PRESS_AGAIN_MS = 5_000;
 const POLL_MS = 200;
+/** Well within the time after which what a host said of its guests is too old. */
+const ANSWER_WITHIN_MS = 2_000;
 const PAUSED_MARK = "paused-by-agent";
 
 const UNIT_STATES = {
@@ -52,6 +62,7 @@ export class QemuDriver implements GuestDriver {
   readonly #units: HostUnits;
   readonly #clock: Clock;
   readonly #turns = new Map<string, Promise<unknown>>();
+  readonly #asked = new Map<string, Promise<string>>();
 
   constructor(options: QemuOptions) {
     this.#options = options;
@@ -60,19 +71,12 @@ export class QemuDriver implements GuestDriver {
     this.#clock = options.clock ?? systemClock;
   }
 
-  async state(guest: GuestDefinition): Promise<GuestStatus> {
+  async states(guests: readonly GuestProcess[]): Promise<GuestStatus[]> {
     try {
-      const { active, mainPid: pid, startedAt, result } = await this.#units.status(unitOf(guest));
-      if (active === "failed") return { state: "Stopped", message: `the emulator ended: ${result}` };
-      if (active !== "active") return { state: UNIT_STATES[active] };
-      const process = { pid, ...(startedAt === undefined ? {} : { startedAt }) };
-      const said = await this.#withQmp(guest, queryStatus);
-      const state = QEMU_STATES[said];
-      return state === undefined
-        ? { state: "Unknown", message: `QEMU says: ${said}`, ...process }
-        : { state, ...process };
+      const told = await this.#units.statuses(guests.map(unitOf));
+      return await Promise.all(guests.map((guest) => this.#state(guest, told.get(unitOf(guest)))));
     } catch (error) {
-      return { state: "Unknown", message: classify(error).message };
+      return guests.map(() => ({ state: "Unknown", message: classify(error).message }));
     }
   }
 
@@ -134,7 +138,7 @@ export class QemuDriver implements GuestDriver {
   async quiesce(guest: GuestDefinition, level: "Freeze" | "Pause"): Promise<() => Promise<void>> {
     const nothing = async () => {};
     if (level === "Freeze") return nothing;
-    const { state, message } = await this.state(guest);
+    const { state, message } = await this.#state(guest, await this.#units.status(unitOf(guest)));
     if (state === "Stopped" || state === "Paused") return nothing;
     if (state !== "Running") {
       throw new QuorateError(
@@ -160,6 +164,38 @@ export class QemuDriver implements GuestDriver {
     if ((await this.#host.readFile(mark(key))) === undefined) return false;
     await this.#resume(key);
     return true;
+  }
+
+  async #state(guest: GuestProcess, told: UnitStatus | undefined): Promise<GuestStatus> {
+    if (told === undefined)
+      return { state: "Unknown", message: `systemd of this host does not say how ${unitOf(guest)} is` };
+    const { active, mainPid: pid, startedAt, result } = told;
+    if (active === "failed") return { state: "Stopped", message: `the emulator ended: ${result}` };
+    if (active !== "active") return { state: UNIT_STATES[active] };
+    const process = { pid, ...(startedAt === undefined ? {} : { startedAt }) };
+    try {
+      const said = await this.#ask(guest);
+      const state = QEMU_STATES[said];
+      return { ...process, ...(state === undefined ? { state: "Unknown", message: `QEMU says: ${said}` } : { state }) };
+    } catch (error) {
+      return { state: "Unknown", message: classify(error).message };
+    }
+  }
+
+  /** One machine that does not answer keeps nobody waiting who asks for all, and is not asked again meanwhile. */
+  async #ask(guest: GuestProcess): Promise<string> {
+    const id = guestId(guest);
+    const asked = this.#asked.get(id) ?? this.#withQmp(guest, queryStatus).finally(() => this.#asked.delete(id));
+    this.#asked.set(id, asked);
+    const late = new AbortController();
+    const tooLate = this.#clock.sleep(ANSWER_WITHIN_MS, late.signal).then(() => {
+      throw new QuorateError("transient", "NoAnswer", `QEMU of ${id} did not answer in ${ANSWER_WITHIN_MS} ms`);
+    });
+    try {
+      return await Promise.race([asked, tooLate]);
+    } finally {
+      late.abort();
+    }
   }
 
   async #resume(key: GuestKey): Promise<void> {
@@ -196,7 +232,7 @@ export class QemuDriver implements GuestDriver {
       async () => {
         const unit = await this.#units.status(unitOf(guest));
         if (unit.active === "failed" || unit.active === "inactive") throw await this.#startFailed(guest, unit.result);
-        const { state, message } = await this.state(guest);
+        const { state, message } = await this.#state(guest, unit);
         last = message ?? state;
         return state === "Running" || state === "Paused";
       },

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { FakeHost } from "../host/index.ts";
-import { type GuestDefinition, Guests } from "./index.ts";
+import { type GuestDefinition, type GuestStatus, Guests } from "./index.ts";
 
 const web: GuestDefinition = {
   namespace: "lab",
@@ -22,6 +22,12 @@ function on(show: string | Error): { host: FakeHost; guests: Guests } {
   return { host, guests: new Guests({ host, storage: () => undefined }) };
 }
 
+async function stateOf(guests: Guests, guest: GuestDefinition): Promise<GuestStatus> {
+  const [state] = await guests.states([guest]);
+  assert.ok(state);
+  return state;
+}
+
 test("a service is what systemd says it is, and unknown when systemd says nothing", async () => {
   const states: [string, string][] = [
     [shown("active"), "Running"],
@@ -37,17 +43,31 @@ test("a service is what systemd says it is, and unknown when systemd says nothin
   for (const [show, expected] of states) {
     const { host, guests } = on(show);
     using _ = host;
-    assert.equal((await guests.state(web)).state, expected, show);
+    assert.equal((await stateOf(guests, web)).state, expected, show);
   }
   const { host, guests } = on(new Error("bus"));
   using _ = host;
-  assert.equal((await guests.state(web)).state, "Unknown");
+  assert.equal((await stateOf(guests, web)).state, "Unknown");
+});
+
+test("all are asked for at once, and one that systemd does not tell of leaves the others known", async () => {
+  const other = { ...web, name: "other", service: { unit: "other.service" } };
+  const wrong = { ...web, name: "wrong", service: { unit: "wrong" } };
+  const { host, guests } = on(`${shown("active")}\nId=alias.service\nActiveState=active\n`);
+  using _ = host;
+  const states = await guests.states([web, wrong, other, { ...web, machine: {} }]);
+  assert.deepEqual(
+    states.map(({ state }) => state),
+    ["Running", "Unknown", "Unknown", "Unknown"],
+  );
+  assert.equal(host.commands.length, 1);
+  assert.match(host.commands[0] ?? "", / -- web@1\.service other\.service$/);
 });
 
 test("a running one tells its process and since when", async () => {
   const { host, guests } = on(shown("active"));
   using _ = host;
-  assert.deepEqual(await guests.state(web), {
+  assert.deepEqual(await stateOf(guests, web), {
     state: "Running",
     pid: 42,
     startedAt: new Date(1795222800000).toISOString().replace(".000Z", "Z"),

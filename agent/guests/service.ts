@@ -2,13 +2,14 @@ import { readdir } from "node:fs/promises";
 import { classify, QuorateError } from "../../errors.ts";
 import type { Host } from "../host/index.ts";
 import { invalid } from "./names.ts";
-import type { GuestDefinition, GuestDriver, GuestStatus, StopOptions } from "./types.ts";
-import { HostUnits } from "./units.ts";
+import type { GuestDefinition, GuestDriver, GuestProcess, GuestStatus, StopOptions } from "./types.ts";
+import { HostUnits, type UnitStatus } from "./units.ts";
 
 /** A file named by each unit that ran here as a guest in this boot. */
 const MARKS = "/run/quorate/services";
 const START_WITHIN_MS = 120_000;
 const KILL_WITHIN_MS = 15_000;
+const OTHER_STATES = { activating: "Starting", deactivating: "Stopping", other: "Unknown" } as const;
 
 /** A service of the host as a guest: a unit that is there on every node and that nobody else enables. */
 export class ServiceDriver implements GuestDriver {
@@ -21,27 +22,13 @@ export class ServiceDriver implements GuestDriver {
     this.#units = new HostUnits(host);
   }
 
-  async state(guest: GuestDefinition): Promise<GuestStatus> {
-    const unit = serviceUnit(guest);
+  async states(guests: readonly GuestProcess[]): Promise<GuestStatus[]> {
+    const units = guests.map(({ service }) => service?.unit ?? "");
     try {
-      const { active, loaded, result, mainPid, startedAt } = await this.#units.status(unit);
-      if (!loaded) return { state: "Stopped", message: `unit ${unit} is not on this host` };
-      if (active === "failed") return { state: "Stopped", message: `${unit} ended: ${result}` };
-      const states = {
-        inactive: "Stopped",
-        activating: "Starting",
-        deactivating: "Stopping",
-        other: "Unknown",
-      } as const;
-      if (active !== "inactive") await this.#mark(unit);
-      if (active !== "active") return { state: states[active] };
-      return {
-        state: "Running",
-        ...(mainPid > 0 ? { pid: mainPid } : {}),
-        ...(startedAt === undefined ? {} : { startedAt }),
-      };
+      const told = await this.#units.statuses(units.filter((unit) => UNIT.test(unit)));
+      return await Promise.all(units.map((unit) => this.#state(unit, told.get(unit))));
     } catch (error) {
-      return { state: "Unknown", message: classify(error).message };
+      return units.map(() => ({ state: "Unknown", message: classify(error).message }));
     }
   }
 
@@ -79,6 +66,21 @@ export class ServiceDriver implements GuestDriver {
     return async () => {};
   }
 
+  async #state(unit: string, told: UnitStatus | undefined): Promise<GuestStatus> {
+    if (told === undefined) return { state: "Unknown", message: `systemd of this host does not say how ${unit} is` };
+    const { active, loaded, result, mainPid, startedAt } = told;
+    if (!loaded) return { state: "Stopped", message: `unit ${unit} is not on this host` };
+    if (active === "failed") return { state: "Stopped", message: `${unit} ended: ${result}` };
+    if (active === "inactive") return { state: "Stopped" };
+    await this.#mark(unit);
+    if (active !== "active") return { state: OTHER_STATES[active] };
+    return {
+      state: "Running",
+      ...(mainPid > 0 ? { pid: mainPid } : {}),
+      ...(startedAt === undefined ? {} : { startedAt }),
+    };
+  }
+
   /** Before it runs: who ends the guests of this host without an agent finds it. */
   async #mark(unit: string): Promise<void> {
     if (this.#marked.has(unit)) return;
@@ -99,7 +101,7 @@ export async function markedServices(host: Host): Promise<string[]> {
 const UNIT = /^[A-Za-z0-9_][A-Za-z0-9:_.@\\-]{0,240}\.service$/;
 
 /** @throws QuorateError InvalidDefinition */
-export function serviceUnit({ service, name }: GuestDefinition): string {
+export function serviceUnit({ service, name }: GuestProcess): string {
   const unit = service?.unit ?? "";
   if (UNIT.test(unit)) return unit;
   throw invalid(`guest "${name}": ${JSON.stringify(unit)} is no name of a service; expected e.g. web.service`);

@@ -23,14 +23,19 @@ export interface MachineDefinition {
   readonly networks?: readonly NetworkDefinition[];
 }
 
-/** What a guest is, as far as its host needs to know. Exactly one of `machine` and `service`. */
-export interface GuestDefinition extends GuestKey {
+/** What runs as a guest, as far as it takes to find it on a host. Exactly one of `machine` and `service`. */
+export interface GuestProcess extends GuestKey {
+  readonly machine?: object;
+  readonly service?: { readonly unit: string };
+}
+
+/** What a guest is, as far as its host needs to know. */
+export interface GuestDefinition extends GuestProcess {
   readonly vmid: number;
   readonly cpus: number;
   readonly memoryBytes: number;
   readonly volumes: readonly (VolumeRef & { readonly sizeBytes: number })[];
   readonly machine?: MachineDefinition;
-  readonly service?: { readonly unit: string };
 }
 
 /**
@@ -56,7 +61,8 @@ export interface StopOptions {
 
 /** Runs guests of one kind as units of the host: they outlive the agent. */
 export interface GuestDriver {
-  state(guest: GuestDefinition): Promise<GuestStatus>;
+  /** In the order of the guests, by one question for all of them. Never throws: what can't be told is `Unknown`. */
+  states(guests: readonly GuestProcess[]): Promise<GuestStatus[]>;
 
   /**
    * Resolves when the guest runs; one that runs already is left alone. Only for the node that owns it, holding its lock.

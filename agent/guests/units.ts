@@ -36,20 +36,26 @@ export class HostUnits {
   }
 
   async status(unit: string): Promise<UnitStatus> {
-    const [status] = await this.statuses([unit]);
-    if (status === undefined) throw unknown(unit, new Error("systemctl show said nothing of it"));
+    const status = (await this.statuses([unit])).get(unit);
+    if (status === undefined) throw unknown(unit, new Error("systemctl show did not tell its state"));
     return status;
   }
 
-  /** In the order of the names, by one command. */
-  async statuses(units: readonly string[]): Promise<UnitStatus[]> {
-    if (units.length === 0) return [];
+  /** By name, all asked for by one command; a unit whose state it did not tell is left out. */
+  async statuses(units: readonly string[]): Promise<Map<string, UnitStatus>> {
+    const asked = [...new Set(units)];
+    if (asked.length === 0) return new Map();
     const properties = "Id,LoadState,ActiveState,MainPID,Result,ExecMainStatus,ActiveEnterTimestamp";
-    const { stdout } = await this.#systemctl("show", "--timestamp=unix", `--property=${properties}`, "--", ...units);
+    const { stdout } = await this.#systemctl("show", "--timestamp=unix", `--property=${properties}`, "--", ...asked);
     const blocks = stdout.trim().split(/\n\s*\n/);
-    if (blocks.length !== units.length)
-      throw unknown(units.join(", "), new Error(`systemctl show told of ${blocks.length} units`));
-    return blocks.map((block, i) => parseStatus(block, units[i] ?? ""));
+    if (blocks.length !== asked.length)
+      throw unknown(asked.join(", "), new Error(`systemctl show told of ${blocks.length} units`));
+    return new Map(
+      asked.flatMap((unit, i) => {
+        const status = parseStatus(blocks[i] ?? "", unit);
+        return status === undefined ? [] : [[unit, status] as const];
+      }),
+    );
   }
 
   /** Starts a unit that systemd, and not this process, is the parent of. */
@@ -103,13 +109,12 @@ export class HostUnits {
   }
 }
 
-function parseStatus(block: string, unit: string): UnitStatus {
+function parseStatus(block: string, unit: string): UnitStatus | undefined {
   const value = new Map(
     block.split("\n").map((line) => [line.slice(0, line.indexOf("=")), line.slice(line.indexOf("=") + 1)]),
   );
   const active = value.get("ActiveState");
-  if (active === undefined || value.get("Id") !== unit)
-    throw unknown(unit, new Error("systemctl show did not tell its state"));
+  if (active === undefined || value.get("Id") !== unit) return undefined;
   const since = /^@([0-9]+)/.exec(value.get("ActiveEnterTimestamp") ?? "")?.[1];
   return {
     active: KNOWN.find((known) => known === active) ?? "other",

@@ -3,8 +3,7 @@ import { GUESTS, type Guest, type GuestState, type GuestStatus } from "../../crd
 import { classify } from "../../errors.ts";
 import { type KubeClient, rfc3339 } from "../../kube/index.ts";
 import type { Logger } from "../../log.ts";
-import type { Guests } from "../guests/index.ts";
-import { guestDefinition } from "../owner/index.ts";
+import type { GuestProcess, Guests } from "../guests/index.ts";
 import type { Usage } from "./load.ts";
 
 export interface GuestWatchOptions {
@@ -29,6 +28,8 @@ export class GuestWatch {
   #states = new Map<string, GuestState>();
   #askedAt = Number.NEGATIVE_INFINITY;
   #written = new Map<string, string>();
+  #looking: Promise<void> | undefined;
+  #next: Promise<void> | undefined;
 
   constructor(options: GuestWatchOptions) {
     this.#options = options;
@@ -47,22 +48,44 @@ export class GuestWatch {
     return [...this.#states].filter(([, state]) => state !== "Stopped").map(([name]) => name);
   }
 
+  /**
+   * What it finds is at most as old as the call: who calls while the host is asked waits for the next answer, which one question
+   * brings to all of them.
+   */
   async look(): Promise<void> {
+    if (this.#looking === undefined) {
+      this.#looking = this.#ask().finally(() => {
+        this.#looking = undefined;
+      });
+      return this.#looking;
+    }
+    this.#next ??= this.#looking
+      .catch(() => undefined)
+      .then(() => {
+        this.#next = undefined;
+        return this.look();
+      });
+    return this.#next;
+  }
+
+  async #ask(): Promise<void> {
     const { clock, drivers, namespace, guests, onChange } = this.#options;
     const askedAt = clock.elapsedMs();
     const states = new Map<string, GuestState>();
-    // One question for all machines; each that is there is asked for more, and so is each service that belongs here.
     const machines = new Set(
       (await drivers.listRunning()).filter((key) => key.namespace === namespace).map((key) => key.name),
     );
-    for (const guest of guests()) {
-      const { name } = guest.metadata;
-      const isService = guest.spec.service !== undefined && guest.spec.nodeName === this.#options.node;
-      if (!machines.has(name) && !isService) continue;
-      const { state } = await drivers.state(guestDefinition(guest, namespace));
+    // A guest that has no id yet, or of a kind that this agent does not run, is none that keeps the others unknown.
+    const asked = guests().flatMap(({ metadata: { name }, spec: { service, nodeName } }): GuestProcess[] => {
+      if (machines.has(name)) return [{ namespace, name, machine: {} }];
+      return service !== undefined && nodeName === this.#options.node ? [{ namespace, name, service }] : [];
+    });
+    const told = await drivers.states(asked);
+    asked.forEach(({ name }, i) => {
+      const state = told[i]?.state ?? "Unknown";
       states.set(name, state === "Paused" ? "Running" : state);
       machines.delete(name);
-    }
+    });
     // A machine whose object is gone is still there.
     for (const name of machines) states.set(name, "Running");
     const before = [...this.#states].join();

@@ -1,9 +1,8 @@
 import type { Clock } from "../../clock.ts";
 import type { Guest } from "../../crds/index.ts";
 import { rfc3339 } from "../../kube/index.ts";
-import type { Guests } from "../guests/index.ts";
+import type { GuestProcess, Guests } from "../guests/index.ts";
 import type { Host } from "../host/index.ts";
-import { guestDefinition } from "../owner/index.ts";
 
 /** As the status of a Guest, or of a ClusterNode, shows it. */
 export interface Usage {
@@ -94,7 +93,12 @@ export class NodeLoad {
     const wall = rfc3339(clock.wallMs());
     const sample = hostSample(await text(host, "/proc/stat"), await text(host, "/proc/meminfo"));
     if (sample !== undefined) this.#host = follow(this.#host, sample, now, wall);
-    const loads = await drivers.loads(guests().map((guest) => guestDefinition(guest, namespace)));
+    const loads = await drivers.loads(
+      guests().flatMap(({ metadata: { name }, spec: { service, machine } }): GuestProcess[] => {
+        if (service !== undefined) return [{ namespace, name, service }];
+        return machine?.driver === "QEMU" ? [{ namespace, name, machine: {} }] : [];
+      }),
+    );
     this.#guests = new Map([...loads].map(([name, load]) => [name, follow(this.#guests.get(name), load, now, wall)]));
   }
 }
