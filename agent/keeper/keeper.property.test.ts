@@ -125,7 +125,7 @@ class Life {
 
 test("whatever happens, only a fresh proof keeps the host alive, and what the keeper said stays true", async () => {
   await fc.assert(
-    fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 60 }), async (steps) => {
+    fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 60, size: "max" }), async (steps) => {
       const life = new Life();
       try {
         await life.live(steps);

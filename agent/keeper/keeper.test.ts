@@ -241,8 +241,21 @@ describe("disarm", () => {
     world.diskFails = "write";
     refused(await world.ask("disarm"), "StateNotWritten");
     assert.equal((await statusOf(world)).armed, true);
-    await world.tick();
-    assert.equal(world.device.isActive, true);
+    assert.equal(world.device.isActive, true, "said to be armed, and closed");
+  });
+
+  test("whose disk fails when the device is closed says what is so, and writes it when asked again", async () => {
+    const world = await new World().armed();
+    world.writesLeft = 1;
+    refused(await world.ask("disarm"), "StateNotWritten");
+    assert.equal(world.device.isActive, false);
+    assert.equal((await statusOf(world)).armed, false);
+    const pings = world.device.pings.length;
+    refused(await world.ask("disarm"), "StateNotWritten");
+    world.writesLeft = Number.POSITIVE_INFINITY;
+    assert.equal((await world.ask("disarm")).ok, true);
+    assert.equal(world.disk?.armed, false);
+    assert.equal(world.device.pings.length, pings, "opened anew, which starts it");
   });
 
   test("works after a restart, before this keeper has petted", async () => {

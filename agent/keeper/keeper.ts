@@ -42,6 +42,8 @@ export class Keeper {
   readonly #parts: KeeperParts;
   readonly #watchdog: Watchdog;
   #state: StoredState;
+  /** The disk still says that the watchdog is armed, and it could not be corrected. */
+  #isDiskStale = false;
   /** The state on the disk cannot be read: what was armed or ordered is not known. */
   #unreadable: string | undefined;
   #history: History | undefined;
@@ -164,8 +166,7 @@ export class Keeper {
       this.#error = undefined;
       this.#pet();
     } catch (error) {
-      if (this.#watchdog.isOpen) await this.#watchdog.close();
-      this.#save({ armed: false });
+      await this.#letGo();
       throw error instanceof Refused
         ? error
         : new Refused(
@@ -181,22 +182,34 @@ export class Keeper {
     const { device } = this.#parts.config;
     if (this.#state.expiring)
       throw new Refused("ExpireOrdered", "the host was told to reset; that cannot be taken back");
-    if (!this.#state.armed) return;
+    if (!this.#state.armed) {
+      if (this.#isDiskStale) this.#save({ armed: false });
+      return;
+    }
     if (this.#watchdog.facts().nowayout === true) {
       throw new Refused(
         "WatchdogNoWayOut",
         `${device} cannot be closed before the next boot (nowayout); it is petted on`,
       );
     }
+    // While nothing is done yet: a disk that takes no word now would not take the one that it was closed.
+    this.#save({});
     try {
       // What an earlier keeper armed counts on, also when this one has not opened it yet.
       this.#watchdog.open();
     } catch (error) {
       throw new Refused("WatchdogUnavailable", `${device} cannot be closed: ${words(error)}`);
     }
-    await this.#watchdog.close();
-    this.#save({ armed: false });
+    await this.#letGo();
     this.#parts.log.warn({ device }, "disarmed");
+  }
+
+  /** From the moment the device is closed nothing resets this host, and it must not be said to be armed: whatever becomes of the disk. */
+  async #letGo(): Promise<void> {
+    if (this.#watchdog.isOpen) await this.#watchdog.close();
+    this.#state = { ...this.#state, armed: false };
+    this.#isDiskStale = true;
+    this.#save({ armed: false });
   }
 
   #expire(): void {
@@ -234,6 +247,7 @@ export class Keeper {
       );
     }
     this.#state = next;
+    this.#isDiskStale = false;
   }
 
   #refuseInTrouble(): void {

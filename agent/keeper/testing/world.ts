@@ -128,6 +128,8 @@ export class World {
   bootId = "boot-1";
   disk: StoredState | undefined;
   diskFails: "no" | "read" | "write" = "no";
+  /** Then the disk is full. */
+  writesLeft = Number.POSITIVE_INFINITY;
   record: { askedAtMs: number; ringId: string } | undefined;
   systemd: "present" | "absent" = "present";
   readonly device = new FakeDevice(() => this.nowMs);
@@ -237,7 +239,8 @@ export class World {
         return this.disk;
       },
       save: (state) => {
-        if (this.diskFails === "write") throw new Error("ENOSPC");
+        if (this.diskFails === "write" || this.writesLeft === 0) throw new Error("ENOSPC");
+        this.writesLeft -= 1;
         this.disk = state;
       },
     };
