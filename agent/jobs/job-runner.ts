@@ -16,6 +16,7 @@ import {
   condition,
   correction,
   failed,
+  nodesOf,
   type Owned,
   ownedBefore,
   rfc3339,
@@ -128,6 +129,7 @@ export class JobRunner {
         job: job.status?.jobId ?? "",
         source: node,
         targets: [...new Set([targetOf(job), ...(job.status?.copies ?? []).map((copy) => copy.node)])],
+        mayHave: nodesOf(this.#options.jobs().filter((each) => each !== job && each.spec.guest === job.spec.guest)),
         nodes: nodes(),
         volumes: volumes(guest),
         storage,
@@ -164,7 +166,7 @@ export class JobRunner {
 
   /** One run outside of the schedule: the last difference before a guest leaves this node. */
   async runNow(
-    request: Omit<ReplicationRequest, "source" | "nodes" | "jobs">,
+    request: Omit<ReplicationRequest, "source" | "nodes" | "mayHave" | "jobs">,
     guest: Guest,
     parts: Omit<ReplicationParts, "record">,
     signal: AbortSignal,
@@ -178,12 +180,13 @@ export class JobRunner {
   }
 
   /** What a run has to know beside its job: for whom snapshots are kept. */
-  #surroundings(guest: Guest): Pick<ReplicationRequest, "source" | "nodes" | "jobs"> {
+  #surroundings(guest: Guest): Pick<ReplicationRequest, "source" | "nodes" | "mayHave" | "jobs"> {
     const jobs = this.#options.jobs().filter((job) => job.spec.guest === guest.metadata.name);
     const ids = jobs.flatMap((job) => job.status?.jobId ?? []);
     return {
       source: this.#options.node,
       nodes: this.#options.nodes(),
+      mayHave: nodesOf(jobs),
       // A job that has no id yet may still be given one that was there before: then nothing is forgotten.
       ...(ids.length === jobs.length ? { jobs: ids } : {}),
     };

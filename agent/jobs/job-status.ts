@@ -31,6 +31,15 @@ export function targetOf(job: ReplicationJob): string {
   return job.status?.target ?? job.spec.target;
 }
 
+/** The nodes that may have a copy which one of these jobs brought there, or will. */
+export function nodesOf(jobs: readonly ReplicationJob[]): string[] {
+  return [
+    ...new Set(
+      jobs.flatMap((job) => [job.spec.target, targetOf(job), ...(job.status?.copies ?? []).map(({ node }) => node)]),
+    ),
+  ];
+}
+
 /**
  * What earlier runs wrote stays until the next one ends; but what is said of the target's copy (`lastSync` and its like) is said
  * of the present target, not of another node that the job copied to before it turned round.

@@ -1,4 +1,5 @@
 import { classify, QuorateError } from "../../errors.ts";
+import { neededBy } from "../replication/index.ts";
 import { type JobId, type StorageDriver, snapshotJob, type VolumeRef } from "../storage/index.ts";
 import type { TransferClient } from "../transfer/index.ts";
 
@@ -13,6 +14,8 @@ export interface RemovalParts {
   readonly targets: readonly string[];
   /** The nodes of the cluster. */
   readonly nodes: readonly string[];
+  /** The nodes that may have a copy of another job of the guest. */
+  readonly mayHave: readonly string[];
   readonly volumes: readonly VolumeRef[];
   readonly storage: (name: string) => StorageDriver | undefined;
   readonly client: (target: string) => Promise<Pick<TransferClient, "destroyReplica">>;
@@ -50,7 +53,7 @@ export async function removeCopies(parts: RemovalParts): Promise<string[]> {
 
 /** What another node goes on from stays: a job that goes there tidies it up one day. */
 async function forgetHere(
-  { job, source, targets, nodes }: RemovalParts,
+  { job, source, targets, nodes, mayHave }: RemovalParts,
   volume: VolumeRef,
   driver: StorageDriver | undefined,
 ): Promise<void> {
@@ -62,10 +65,9 @@ async function forgetHere(
   if (replication === undefined) return;
   const [state] = await driver.inspect([volume]);
   if (state?.exists !== true) return;
-  const isNeeded = (node: string) => node !== source && !targets.includes(node) && nodes.includes(node);
-  const own = state.snapshots.filter(
-    ({ name, newestOn = [] }) => snapshotJob(name) === job && !newestOn.some(isNeeded),
-  );
+  const counts = (node: string) => node !== source && !targets.includes(node) && nodes.includes(node);
+  const needed = new Set(neededBy(state, { counts, mayHave }).map(({ guid }) => guid));
+  const own = state.snapshots.filter(({ name, guid }) => snapshotJob(name) === job && !needed.has(guid));
   await replication.mark(
     volume,
     targets.map((node) => ({ node })),

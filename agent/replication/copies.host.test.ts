@@ -14,7 +14,7 @@ let vmid = 200;
 let root: VolumeRef;
 
 before(async () => {
-  if (!skip) lab = await TestNodes.start({ n1: POOL_BYTES, n2: POOL_BYTES, n3: POOL_BYTES });
+  if (!skip) lab = await TestNodes.start({ n1: POOL_BYTES, n2: POOL_BYTES, n3: POOL_BYTES, n4: POOL_BYTES });
 });
 
 after(async () => {
@@ -30,7 +30,7 @@ beforeEach(async () => {
   await scribble(lab.node("n1"), root, { mib: 4 });
 });
 
-const nodes = ["n1", "n2", "n3"];
+const nodes = ["n1", "n2", "n3", "n4"];
 
 /** A run of the guest's job with this number; whatever was there before, 1 MiB is written first. */
 async function run(
@@ -40,7 +40,15 @@ async function run(
 ): Promise<Extract<ReplicationResult, { outcome: "Succeeded" }>> {
   await scribble(lab.node(from), root, { mib: 1, at: number % 4 });
   const result = await replicate(
-    { job: `${vmid}-${number}`, source: from, target: to, volumes: [root], nodes, jobs: [`${vmid}-0`, `${vmid}-1`] },
+    {
+      job: `${vmid}-${number}`,
+      source: from,
+      target: to,
+      volumes: [root],
+      nodes,
+      mayHave: nodes,
+      jobs: [`${vmid}-0`, `${vmid}-1`, `${vmid}-2`],
+    },
     lab.parts(lab.node(from), lab.node(to)),
   );
   assert.ok(
@@ -96,8 +104,8 @@ describe("the guest is recovered on n2 after n1 died", { skip }, () => {
         await n3.zfs("destroy", "-r", branch);
       }
       await run(1, "n2", "n3");
-      // The new base, and where n1 would go on from if its disk had not been written to.
-      assert.ok((await snapshots(lab.node("n3"), root)).length <= 2, String(await snapshots(lab.node("n3"), root)));
+      // The new base, and what n2 had when it took over: n1 was heard of for the last time before.
+      assert.ok((await snapshots(lab.node("n3"), root)).length <= 3, String(await snapshots(lab.node("n3"), root)));
     });
 });
 
@@ -118,6 +126,25 @@ test("a guest goes n1, n2, n1, n3, n1: the job to n2 goes on with the difference
     const have = await snapshots(lab.node(name), root);
     assert.ok(have.length <= nodes.length + 1, `${name}: ${have}`);
   }
+});
+
+test("two failovers, the second to older data that knows nothing of the first: the job to n4 goes on with the difference", {
+  skip,
+}, async () => {
+  await run(1, "n1", "n3");
+  await run(2, "n1", "n4");
+  await run(0, "n1", "n2");
+  await lab.node("n3").storage.activate(root);
+  // n4 is taken back to what n3 had: what n2 was told of n4 is not so any more.
+  assert.deepEqual(kindOf(await run(2, "n3", "n4")), ["incremental"]);
+  await lab.node("n2").storage.activate(root);
+  // An administrator sets aside what n3 had written.
+  const dataset = `tank/guests/vm-${vmid}-root`;
+  await lab.node("n3").zfs.zfs("rename", dataset, `tank/guests/aside-${vmid}`);
+  assert.deepEqual(kindOf(await run(0, "n2", "n3")), ["full"]);
+  await run(0, "n2", "n3");
+  await lab.node("n3").storage.activate(root);
+  assert.deepEqual(kindOf(await run(2, "n3", "n4")), ["incremental"]);
 });
 
 test("a user's snapshots are not sent, and a snapshot that was a base once is let go", { skip }, async () => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import type { Snapshot, VolumeState } from "../storage/index.ts";
+import { ANY_NODE, type Snapshot, type VolumeState } from "../storage/index.ts";
 import { leftovers, planCleanup, planVolume } from "./planner.ts";
 
 /**
@@ -12,7 +12,12 @@ interface Node {
   readonly name: string;
   exists: boolean;
   snapshots: Snapshot[];
-  replica: boolean;
+  /** The job that brought the copy; none: the node's own disk. */
+  replicaOf?: string | undefined;
+  /** Who began the first copy there, until a whole run has arrived: if that node dies, it has to be begun anew by hand. */
+  begunBy?: string | undefined;
+  /** Who brought the first copy there whole, until it heard so: if that node dies before, nobody knows of the copy. */
+  unheardBy?: string | undefined;
   /** Written to after its newest snapshot. */
   modified: boolean;
   tookOverTxg?: number;
@@ -35,6 +40,9 @@ class World {
     ["100-1", "n3"],
   ]);
   readonly setAside: string[] = [];
+  /** As `status.copies` of the jobs tells: where a run brought a copy once. */
+  readonly known = new Set<string>();
+  takeOvers = 0;
   #next = 0;
 
   constructor() {
@@ -53,20 +61,37 @@ class World {
     if (to === this.owner || target.down) return false;
     let steps = 0;
     const goesOn = () => ++steps <= until;
-    const others = (name: string) => name !== source.name && name !== target.name;
-    const plan = planVolume(job, state(source, job), state(target, job), others);
+    const counts = (name: string) => name !== source.name && name !== target.name;
+    const others = { counts, mayHave: [...this.targets.values(), ...this.known] };
+    const plan = planVolume(job, state(source), state(target), others);
     if (plan.kind === "conflict") {
       // Only what somebody wrote to on its own is in the way, and that is set aside by hand: then all of it is sent.
-      assert.ok(!target.replica, `${job} to ${to}: ${plan.reason}\n${plan.message}`);
+      assert.ok(
+        target.replicaOf === undefined || isForlorn(target, source),
+        `${job} to ${to}: ${plan.reason}\n${plan.message}`,
+      );
       this.setAside.push(to);
-      Object.assign(target, { exists: false, snapshots: [], replica: false, modified: false });
+      Object.assign(target, {
+        exists: false,
+        snapshots: [],
+        replicaOf: undefined,
+        begunBy: undefined,
+        unheardBy: undefined,
+        modified: false,
+      });
+      // What it had begun to send elsewhere, it can go on with no more.
+      for (const other of this.nodes.values()) {
+        if (other.begunBy === to) other.begunBy = "set aside";
+        if (other.unheardBy === to) other.unheardBy = "set aside";
+      }
       return false;
     }
-    const left = new Set(leftovers(job, state(source, job), state(target, job), others).map(({ guid }) => guid));
+    const left = new Set(leftovers(job, state(source), state(target), others).map(({ guid }) => guid));
     source.snapshots = source.snapshots.filter(({ guid }) => !left.has(guid));
     if (plan.kind === "incremental" && plan.beyond !== "Nothing") {
       const at = target.snapshots.findIndex(({ guid }) => guid === plan.base.guid);
       target.snapshots = target.snapshots.slice(0, at + 1);
+      if (plan.beyond === "Branch") target.replicaOf = job;
     }
     if (!goesOn()) return false;
     const made = snapshot(
@@ -81,21 +106,29 @@ class World {
     const sent = [...plan.via, made];
     if (base === undefined) mark(source, target.name, sent[0]?.guid);
     for (const one of sent) {
+      if (one === made) mark(source, target.name, made.guid, true);
       if (base === undefined) assert.ok(!target.exists);
       else assert.equal(target.snapshots.at(-1)?.guid, base.guid, "ZFS: does not match incremental source");
-      Object.assign(target, { exists: true, replica: true, modified: false });
+      Object.assign(target, { exists: true, replicaOf: job, modified: false });
       target.snapshots.push(snapshot(one.name, one.guid, ++this.#next));
+      if (plan.kind === "full") target.begunBy = source.name;
+      if (one === made && target.begunBy !== undefined)
+        Object.assign(target, { begunBy: undefined, unheardBy: source.name });
       base = one;
       if (one === made) {
-        for (const { guid, newestOn = [] } of source.snapshots)
-          for (const name of newestOn.filter(others)) mark(target, name, guid);
+        for (const { guid, newestOn = [] } of source.snapshots) {
+          for (const name of newestOn.filter((each) => each === ANY_NODE || counts(each))) mark(target, name, guid);
+        }
         mark(target, source.name, made.guid);
       }
       if (!goesOn()) return one === made;
     }
     mark(source, target.name, made.guid);
+    this.known.add(target.name);
+    target.unheardBy = undefined;
+    this.known.delete(source.name);
     if (!goesOn()) return true;
-    const old = planCleanup(job, state(source, job), state(target, job), { source: 1, target: 1 }, others, [
+    const old = planCleanup(job, state(source), state(target), { source: 1, target: 1 }, others, [
       ...this.targets.keys(),
     ]);
     remove(target, old.target);
@@ -118,7 +151,7 @@ class World {
   failOver(to: Name): void {
     const from = this.owner;
     const target = this.at(to);
-    if (to === from || target.down || !target.replica) return;
+    if (to === from || target.down || target.replicaOf === undefined || target.begunBy !== undefined) return;
     this.at(from).down = true;
     this.#takeOver(to);
     this.#turn(from);
@@ -127,7 +160,10 @@ class World {
   #takeOver(to: Name): void {
     const newest = this.at(to).snapshots.at(-1);
     assert.ok(newest);
-    Object.assign(this.at(to), { replica: false, modified: true, tookOverTxg: newest.createTxg });
+    for (const { guid } of this.at(to).snapshots) mark(this.at(to), ANY_NODE, guid);
+    this.takeOvers += 1;
+    const now = { replicaOf: undefined, unheardBy: undefined, modified: true, tookOverTxg: newest.createTxg };
+    Object.assign(this.at(to), now);
     this.owner = to;
   }
 
@@ -165,16 +201,9 @@ const step = fc.oneof(
   },
 );
 
-/**
- * Fixed, because the rule is not without exception: about one run of this test in six with another seed finds a history, such as
- * run 100-0, run 100-1, failover to n2, n1 returns and is set aside, run 100-0: n1 has no base in common with n3 until n2 has
- * copied to n3 once more. Such a copy is refused (NoCommonBase, Diverged) and never overwritten.
- */
-const SEED = 20261121;
-
 test("wherever the guest has been, every copy can go on from wherever it is; and what is kept for that is bounded", () => {
   fc.assert(
-    fc.property(fc.array(step, { maxLength: 60 }), (history) => {
+    fc.property(fc.array(step, { maxLength: 60, size: "max" }), (history) => {
       const world = new World();
       for (const one of history) {
         if (one.kind === "run" || one.kind === "broken run") {
@@ -188,11 +217,15 @@ test("wherever the guest has been, every copy can go on from wherever it is; and
           world.targets.set(one.job, one.to);
       }
       everyCopyGoesOn(world);
-      // One a job (its newest, or what it has not brought over yet), one for each other node, one to go on from.
+      // One a job (its newest), two for each other node (what it has, and what it may have), one to go on from; and one for
+      // each time the guest changed its node, until all were sent to.
       for (const { name, snapshots } of world.nodes.values())
-        assert.ok(snapshots.length <= 3 * NAMES.length, `${name} keeps ${snapshots.length} snapshots`);
+        assert.ok(
+          snapshots.length <= 3 * NAMES.length + world.takeOvers,
+          `${name} keeps ${snapshots.length} snapshots`,
+        );
     }),
-    { numRuns: 3_000, seed: SEED },
+    { numRuns: 10_000 },
   );
 });
 
@@ -221,47 +254,54 @@ for (const last of ["n2", "n3"] as const) {
 /** For each node that the owner could copy to, and for each that could be the owner next. */
 function everyCopyGoesOn(world: World): void {
   for (const from of world.nodes.values()) {
-    if (from.name !== world.owner && !from.replica) continue;
+    if (from.name !== world.owner && (from.replicaOf === undefined || from.begunBy !== undefined)) continue;
     for (const to of world.nodes.values()) {
       if (to === from || !to.exists || !from.exists) continue;
       // Whose own disks are no copy: set aside by hand, or gone on from as they are.
-      if (to.name === world.owner || !to.replica) continue;
+      if (to.name === world.owner || to.replicaOf === undefined || isForlorn(to, from)) continue;
       const source =
         from.name === world.owner
           ? state(from)
           : { ...state(from), tookOverTxg: from.snapshots.at(-1)?.createTxg ?? 0 };
-      const plan = planVolume("100-0", source, state(to));
-      assert.ok(
-        plan.kind === "incremental",
-        `${from.name} to ${to.name}: ${plan.kind === "conflict" ? plan.message : plan.kind}`,
-      );
+      for (const job of [...JOBS, MOVE]) {
+        const plan = planVolume(job, source, state(to));
+        assert.ok(
+          plan.kind === "incremental",
+          `${job} from ${from.name} to ${to.name}: ${plan.kind === "conflict" ? plan.message : plan.kind}`,
+        );
+      }
     }
   }
 }
 
+/** What another node began there, or brought there without anybody hearing of it: it is refused, and set aside by hand. */
+function isForlorn({ begunBy, unheardBy }: Node, source: Node): boolean {
+  return [begunBy, unheardBy].some((by) => by !== undefined && by !== source.name);
+}
+
 function node(name: Name): Node {
-  return { name, exists: false, snapshots: [], replica: false, modified: false, down: false };
+  return { name, exists: false, snapshots: [], replicaOf: undefined, modified: false, down: false };
 }
 
 function snapshot(name: string, guid: string, createTxg: number): Snapshot {
   return { name, guid, createTxg, createdAt: 0, holds: 1 };
 }
 
-function state({ exists, snapshots, replica, modified, tookOverTxg }: Node, job = "100-0"): VolumeState {
+function state({ exists, snapshots, replicaOf, modified, tookOverTxg }: Node): VolumeState {
   return {
     id,
     exists,
     snapshots,
     writtenBytes: modified ? 1 : 0,
-    ...(replica ? { replicaOf: job } : {}),
+    ...(replicaOf === undefined ? {} : { replicaOf }),
     ...(tookOverTxg === undefined ? {} : { tookOverTxg }),
   };
 }
 
-function mark(on: Node, name: string, guid: string | undefined): void {
+function mark(on: Node, name: string, guid: string | undefined, also = name === ANY_NODE): void {
   if (!on.snapshots.some((one) => one.guid === guid)) return;
   on.snapshots = on.snapshots.map((one) => {
-    const stay = (one.newestOn ?? []).filter((marked) => marked !== name);
+    const stay = (one.newestOn ?? []).filter((marked) => marked !== name || (also && one.guid !== guid));
     const newestOn = one.guid === guid ? [...stay, name] : stay;
     const { newestOn: _, ...rest } = one;
     return newestOn.length === 0 ? rest : { ...rest, newestOn };

@@ -1,9 +1,10 @@
 export {
   type ConflictReason,
   leftovers,
-  type NodeFilter,
+  neededBy,
   newestCommon,
   newestCompleteSet,
+  type Others,
   planCleanup,
   planVolume,
   type Retention,

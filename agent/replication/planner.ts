@@ -1,5 +1,5 @@
 import type { JobId, Snapshot, VolumeState } from "../storage/index.ts";
-import { jobVmid, snapshotJob, volumeName } from "../storage/index.ts";
+import { ANY_NODE, jobVmid, snapshotJob, volumeName } from "../storage/index.ts";
 
 /**
  * Decides how a volume gets from a source to a target, from the lists of both sides alone: no I/O, no clock.
@@ -49,21 +49,20 @@ export interface Retention {
   readonly target: number;
 }
 
-/** Whether a node's mark on a snapshot counts: it may go on from there one day. Not so for one that left the cluster. */
-export type NodeFilter = (node: string) => boolean;
+/** The nodes, beside the two of a run, that may be sent to one day. */
+export interface Others {
+  /** Whether a node's mark on a snapshot counts. Not so for one that left the cluster. */
+  readonly counts: (node: string) => boolean;
+  /** The nodes that may have a copy; absent: not known, so any may. */
+  readonly mayHave?: readonly string[];
+}
 
-const ANY_NODE: NodeFilter = () => true;
+const ALL: Others = { counts: () => true };
 
 /**
  * How the next run brings the source's present state to the target. Made before the run's own snapshot.
- * @param others the nodes, other than these two, that may be sent to one day
  */
-export function planVolume(
-  job: JobId,
-  source: VolumeState,
-  target: VolumeState,
-  others: NodeFilter = ANY_NODE,
-): VolumePlan {
+export function planVolume(job: JobId, source: VolumeState, target: VolumeState, others: Others = ALL): VolumePlan {
   const conflict = (reason: ConflictReason, sentence: string): VolumePlan => ({
     kind: "conflict",
     reason,
@@ -119,37 +118,47 @@ function beyondBase(
   if (target.replicaOf === undefined || !byJobs) return "Unknown";
   // The source went on from a copy that was taken over at or after the base: the target's rest is of the line before.
   if (source.tookOverTxg !== undefined && source.tookOverTxg >= base.createTxg) return "Branch";
-  return newer.every((snapshot) => isAnotherJobs(snapshot, job)) ? "RollBack" : "Unknown";
+  // A whole run ends with a snapshot of the job that brought it: other jobs' alone are what a broken one carried along.
+  return newer.every(({ name }) => snapshotJob(name) !== target.replicaOf) ? "RollBack" : "Unknown";
 }
 
 /**
- * The snapshots some other node goes on from, oldest first: at most one a node. They are carried to every copy and kept on
- * it, so that whichever node becomes the source has a base in common with each of the others.
+ * The snapshots some other node goes on from, oldest first. They are carried to every copy and kept on it, so that whichever
+ * node becomes the source has a base in common with each of the others. At most one a node, and one for each time the guest
+ * changed its node since the last of the others was sent to.
  */
-function neededBy(volume: VolumeState, others: NodeFilter): Snapshot[] {
+export function neededBy(volume: VolumeState, others: Others): Snapshot[] {
   return inOrder(volume.snapshots).filter(
-    (snapshot) => isNeeded(snapshot, others) && jobVmid(snapshotJob(snapshot.name) ?? "") === volume.id.vmid,
+    (snapshot) => isNeeded(snapshot, volume, others) && jobVmid(snapshotJob(snapshot.name) ?? "") === volume.id.vmid,
   );
 }
 
-function isNeeded({ newestOn }: Snapshot, others: NodeFilter): boolean {
-  return newestOn?.some(others) === true;
+function isNeeded(
+  { newestOn = [], createTxg }: Snapshot,
+  { snapshots }: VolumeState,
+  { counts, mayHave }: Others,
+): boolean {
+  if (newestOn.some((node) => node !== ANY_NODE && counts(node))) return true;
+  if (!newestOn.includes(ANY_NODE)) return false;
+  // Whoever is known to have a newer one goes on from there; what was known before this node took over is hearsay by now.
+  const isSettled = (node: string) =>
+    snapshots.some(
+      (other) =>
+        other.createTxg > createTxg && other.newestOn?.includes(node) === true && !other.newestOn.includes(ANY_NODE),
+    );
+  const heardOf = snapshots.flatMap((other) => other.newestOn ?? []).filter((node) => node !== ANY_NODE);
+  return mayHave === undefined || [...mayHave, ...heardOf].some((node) => counts(node) && !isSettled(node));
 }
 
 /**
  * What earlier runs of this job that failed left on the source: its snapshots that the target never got. To be removed
  * before the next snapshot, and only when the plan is no conflict.
  */
-export function leftovers(
-  job: JobId,
-  source: VolumeState,
-  target: VolumeState,
-  others: NodeFilter = ANY_NODE,
-): SnapshotRef[] {
+export function leftovers(job: JobId, source: VolumeState, target: VolumeState, others: Others = ALL): SnapshotRef[] {
   const base = newestCommon(source.snapshots, target.snapshots);
   if (base === undefined && target.exists) return [];
   const newer = base === undefined ? source.snapshots : after(source.snapshots, base);
-  return newer.filter((snapshot) => snapshotJob(snapshot.name) === job && !isNeeded(snapshot, others)).map(ref);
+  return newer.filter((snapshot) => snapshotJob(snapshot.name) === job && !isNeeded(snapshot, source, others)).map(ref);
 }
 
 /**
@@ -164,24 +173,27 @@ export function planCleanup(
   source: VolumeState,
   target: VolumeState,
   retention: Retention,
-  others: NodeFilter = ANY_NODE,
+  others: Others = ALL,
   jobs?: readonly JobId[],
 ): { source: SnapshotRef[]; target: SnapshotRef[] } {
   const base = newestCommon(source.snapshots, target.snapshots);
   if (base === undefined) return { source: [], target: [] };
   const onSource = new Set(source.snapshots.map((snapshot) => snapshot.guid));
   const own = (snapshot: Snapshot) => snapshotJob(snapshot.name) === job;
-  const unneeded = (snapshot: Snapshot) => !isNeeded(snapshot, others);
   const orphan = (snapshot: Snapshot) =>
     isAnotherJobs(snapshot, job) && jobs !== undefined && !jobs.includes(snapshotJob(snapshot.name) ?? "");
   const stale = (snapshot: Snapshot) => isAnotherJobs(snapshot, job) && !onSource.has(snapshot.guid);
   const olderOnSource = before(source.snapshots, base);
   const olderOnTarget = before(target.snapshots, base);
-  const removed = (ownOnes: readonly Snapshot[], rest: readonly Snapshot[]) =>
-    [...ownOnes, ...rest].filter(unneeded).map(ref);
+  const removed = (volume: VolumeState, ...old: readonly Snapshot[][]) =>
+    old
+      .flat()
+      .filter((snapshot) => !isNeeded(snapshot, volume, others))
+      .map(ref);
   return {
-    source: removed(beyond(olderOnSource.filter(own), retention.source), olderOnSource.filter(orphan)),
+    source: removed(source, beyond(olderOnSource.filter(own), retention.source), olderOnSource.filter(orphan)),
     target: removed(
+      target,
       beyond(olderOnTarget.filter(own), retention.target),
       olderOnTarget.filter((snapshot) => stale(snapshot) || orphan(snapshot)),
     ),

@@ -2,6 +2,7 @@ import { type Clock, systemClock } from "../../clock.ts";
 import { classify, type ErrorClass, QuorateError } from "../../errors.ts";
 import type { Host } from "../host/index.ts";
 import {
+  ANY_NODE,
   type CopyMark,
   type JobId,
   type ReplicationStorage,
@@ -14,7 +15,7 @@ import {
   volumeName,
 } from "../storage/index.ts";
 import type { TransferClient } from "../transfer/index.ts";
-import { leftovers, type NodeFilter, planCleanup, planVolume, type Retention, type VolumePlan } from "./planner.ts";
+import { leftovers, type Others, planCleanup, planVolume, type Retention, type VolumePlan } from "./planner.ts";
 import { type Progress, ProgressMeter } from "./progress.ts";
 import { RunLog } from "./run-log.ts";
 import { Source } from "./source.ts";
@@ -30,6 +31,8 @@ export interface ReplicationRequest {
   readonly retention?: Retention;
   /** The nodes of the cluster: nothing is kept for one that left. Absent: not known, so nothing is forgotten. */
   readonly nodes?: readonly string[];
+  /** The nodes that may have a copy of this guest. Absent: not known, so any may. */
+  readonly mayHave?: readonly string[];
   /** The jobs of the guest: what others left behind is tidied up. Absent: not known. */
   readonly jobs?: readonly JobId[];
 }
@@ -114,8 +117,7 @@ class Run {
   readonly #signal: AbortSignal | undefined;
   readonly #clock: Clock;
   readonly #source: Source;
-  /** The nodes beside these two that may be sent to one day. */
-  readonly #others: NodeFilter;
+  readonly #others: Others;
 
   constructor(request: ReplicationRequest, parts: ReplicationParts, log: RunLog, signal: AbortSignal | undefined) {
     this.#request = request;
@@ -124,8 +126,11 @@ class Run {
     this.#signal = signal;
     this.#clock = parts.clock ?? systemClock;
     this.#source = new Source(request.volumes, parts.storage);
-    const { source, target, nodes } = request;
-    this.#others = (node) => node !== source && node !== target && (nodes === undefined || nodes.includes(node));
+    const { source, target, nodes, mayHave } = request;
+    this.#others = {
+      counts: (node) => node !== source && node !== target && (nodes === undefined || nodes.includes(node)),
+      ...(mayHave === undefined ? {} : { mayHave }),
+    };
   }
 
   async execute(): Promise<ReplicationSuccess> {
@@ -271,6 +276,8 @@ class Run {
       );
       let bytes = 0;
       for (const step of steps) {
+        // Should the answer be lost, this is not known to have arrived, and is not to be tidied away as if it had not.
+        if (step === snapshot) await storage.mark(ref, [{ node: target, guid: step.guid, also: true }]);
         const { command, args } = storage.sendCommand(ref, step.name, base?.name);
         bytes += await this.#parts.target.send({
           job,
@@ -295,9 +302,15 @@ class Run {
 
   /** What the target is to know of the others: where each of them goes on from, and this node from the new snapshot. */
   #marksFor(source: VolumeState | undefined, snapshot: Snapshot): CopyMark[] {
-    const others = (source?.snapshots ?? []).flatMap(({ guid, newestOn = [] }) =>
-      newestOn.filter(this.#others).map((node) => ({ node, guid })),
-    );
+    const told = new Set<string>();
+    const others: CopyMark[] = [];
+    for (const { guid, newestOn = [] } of source?.snapshots ?? []) {
+      for (const node of newestOn) {
+        if (node !== ANY_NODE && !this.#others.counts(node)) continue;
+        others.push({ node, guid, ...(told.has(node) ? { also: true } : {}) });
+        told.add(node);
+      }
+    }
     return [...others, { node: this.#request.source, guid: snapshot.guid }];
   }
 

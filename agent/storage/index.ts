@@ -24,6 +24,7 @@ export type {
   StorageDriver,
   VolumeState,
 } from "./types.ts";
+export { ANY_NODE } from "./types.ts";
 
 /** The driver of one storage on this host. Throws `InvalidDataset` or `InvalidPath` (user); touches nothing yet. */
 export function openStorage(host: Host, config: StorageConfig): StorageDriver {

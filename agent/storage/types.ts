@@ -16,14 +16,22 @@ export interface Snapshot {
   readonly createdAt: number;
   /** How many holds keep it, ours included. */
   readonly holds: number;
-  /** The nodes whose newest copy this is, as far as this node knows: from here each of them goes on. Absent: none. */
+  /**
+   * The nodes whose newest copy this is, as far as this node knows: from here each of them goes on. Absent: none. `ANY_NODE` among
+   * them: it was here when this node took the volume over, and may be that of any by now: what the others are said to have is of before.
+   */
   readonly newestOn?: readonly string[];
 }
 
-/** Which snapshot is the newest that a node has a copy of; without a GUID: the node has none any more. */
+/** No node's name. */
+export const ANY_NODE = "*";
+
+/** Which snapshot is the newest that a node has a copy of (`ANY_NODE`: may be, which takes no other mark away); without a GUID: the node has none any more. */
 export interface CopyMark {
   readonly node: string;
   readonly guid?: string;
+  /** The node may have this one as well: its other mark stays. */
+  readonly also?: true;
 }
 
 /** What is known of one volume on one node. `snapshots` are in the order of their creation here. */
@@ -113,7 +121,7 @@ export interface ReplicationStorage {
     marks?: readonly CopyMark[],
   ): Promise<void>;
 
-  /** Remembers what other nodes have, in `Snapshot.newestOn`: one mark a node. One on a snapshot that is not here changes nothing. */
+  /** Remembers what other nodes have, in `Snapshot.newestOn`: one mark a node, and those that it may have `also`. One on a snapshot that is not here changes nothing. */
   mark(id: VolumeId, marks: readonly CopyMark[]): Promise<void>;
 
   /** Removes what an unfinished whole receive left beside the final name. Never touches the final name. */

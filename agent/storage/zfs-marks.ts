@@ -1,4 +1,4 @@
-import type { CopyMark } from "./types.ts";
+import { ANY_NODE, type CopyMark } from "./types.ts";
 import { NEWEST_ON_PROPERTY, type Properties } from "./zfs-cli.ts";
 
 /** The nodes whose newest copy the snapshot with these properties is. */
@@ -19,17 +19,23 @@ export function markCommands(
   const snapshots = [...known].filter(([name]) => name.startsWith(`${dataset}@`));
   const guidOf = (properties: Properties) => properties.get("guid")?.value;
   const guids = new Set(snapshots.map(([, properties]) => guidOf(properties)));
+  const isMore = ({ node, also }: CopyMark) => also === true || node === ANY_NODE;
   const moved = new Map(
-    marks.filter(({ guid }) => guid === undefined || guids.has(guid)).map(({ node, guid }) => [node, guid] as const),
+    marks
+      .filter((mark) => !isMore(mark) && (mark.guid === undefined || guids.has(mark.guid)))
+      .map(({ node, guid }) => [node, guid] as const),
   );
+  const belongs = (node: string, of: string | undefined) =>
+    moved.get(node) === of || marks.some((mark) => isMore(mark) && mark.node === node && mark.guid === of);
   const added: string[][] = [];
   const removed: string[][] = [];
   for (const [name, properties] of snapshots) {
     const before = markedNodes(properties);
-    const stay = before.filter((node) => !moved.has(node) || moved.get(node) === guidOf(properties));
-    const come = [...moved]
-      .filter(([node, guid]) => guid === guidOf(properties) && !before.includes(node))
-      .map(([node]) => node);
+    const guid = guidOf(properties);
+    const stay = before.filter((node) => !moved.has(node) || belongs(node, guid));
+    const come = [...new Set(marks.map(({ node }) => node))].filter(
+      (node) => !before.includes(node) && belongs(node, guid),
+    );
     if (stay.length === before.length && come.length === 0) continue;
     const after = [...stay, ...come].toSorted();
     const command =

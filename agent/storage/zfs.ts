@@ -3,9 +3,16 @@ import { classify, QuorateError } from "../../errors.ts";
 import type { Host } from "../host/index.ts";
 import { DISK_FILE, ensureDiskFile, fileSize, isWritable } from "./disk-file.ts";
 import { type VolumeId, volumeName } from "./names.ts";
-import type { ReplicationStorage, Snapshot, StorageConfig, StorageDriver, VolumeState } from "./types.ts";
+import {
+  ANY_NODE,
+  type ReplicationStorage,
+  type Snapshot,
+  type StorageConfig,
+  type StorageDriver,
+  type VolumeState,
+} from "./types.ts";
 import { type Properties, REPLICA_PROPERTY, TOOK_OVER_PROPERTY, ZfsCli } from "./zfs-cli.ts";
-import { markedNodes } from "./zfs-marks.ts";
+import { markCommands, markedNodes } from "./zfs-marks.ts";
 import { datasetOf } from "./zfs-names.ts";
 import { ZfsReplication } from "./zfs-replication.ts";
 
@@ -78,8 +85,13 @@ export class ZfsStorage implements StorageDriver {
     const path = `${await this.#mounted(dataset, properties)}/${DISK_FILE}`;
     // The mark goes last: a volume that is half activated is still nobody's but its job's.
     if (replicaOf(properties) !== undefined) {
-      const newest = stateOf(id, dataset, known).snapshots.at(-1);
-      if (newest !== undefined) await this.#zfs.change("set", `${TOOK_OVER_PROPERTY}=${newest.createTxg}`, dataset);
+      const { snapshots } = stateOf(id, dataset, known);
+      const newest = snapshots.at(-1);
+      if (newest !== undefined) {
+        const marks = snapshots.map(({ guid }) => ({ node: ANY_NODE, guid }));
+        for (const command of markCommands(dataset, known, marks)) await this.#zfs.change(...command);
+        await this.#zfs.change("set", `${TOOK_OVER_PROPERTY}=${newest.createTxg}`, dataset);
+      }
       await this.#zfs.change("inherit", REPLICA_PROPERTY, dataset);
     }
     if ((await fileSize(this.#host, path)) === undefined) {

@@ -1,5 +1,6 @@
 import { classify, type ErrorClass, QuorateError } from "../../errors.ts";
 import {
+  ANY_NODE,
   type CopyMark,
   checkedJob,
   checkedLabel,
@@ -141,8 +142,12 @@ function parseMark(value: unknown): CopyMark {
   const mark = record(value, "mark");
   const node = string(mark.node, "node");
   // They become the value of a property, joined by commas.
-  if (!/^[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?$/.test(node)) throw malformed("node");
-  return { node, ...(mark.guid === undefined ? {} : { guid: guid(mark.guid) }) };
+  if (node !== ANY_NODE && !/^[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?$/.test(node)) throw malformed("node");
+  return {
+    node,
+    ...(mark.guid === undefined ? {} : { guid: guid(mark.guid) }),
+    ...(mark.also === true ? { also: true } : {}),
+  };
 }
 
 function guid(value: unknown): string {
