@@ -227,7 +227,7 @@ describe("leader election", () => {
       waitMs: fc.nat(15_000),
     });
     await fc.assert(
-      fc.asyncProperty(fc.array(fault, { maxLength: 15 }), async (faults) => {
+      fc.asyncProperty(fc.array(fault, { maxLength: 15, size: "max" }), async (faults) => {
         clock = new ManualClock();
         server = new LeaseServer(clock);
         candidates = [];

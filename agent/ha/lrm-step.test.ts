@@ -127,7 +127,7 @@ const anyView: fc.Arbitrary<LrmView> = fc
       ...(g.shutdown === "none" ? {} : { shutdown: { kind: g.shutdown as "reboot", policy: "conditional" } }),
     }),
   );
-const history = fc.array(anyView, { minLength: 1, maxLength: 12 });
+const history = fc.array(anyView, { minLength: 1, maxLength: 12, size: "max" });
 
 /** Runs the views one after the other and checks each step. */
 function always(
@@ -327,7 +327,7 @@ test("nothing is started on a host that goes down", () => {
 test("the order of a host that goes down holds for whatever it sees: lease and watchdog go only without guests, and nothing starts", () => {
   const kinds = fc.constantFrom<"reboot" | "power-off">("reboot", "power-off");
   fc.assert(
-    fc.property(fc.array(anyView, { minLength: 1, maxLength: 30 }), kinds, (views, kind) => {
+    fc.property(fc.array(anyView, { minLength: 1, maxLength: 30, size: "max" }), kinds, (views, kind) => {
       let state: LrmState = active;
       for (const [i, given] of views.entries()) {
         const seen = { ...given, ...goesDown(kind) };

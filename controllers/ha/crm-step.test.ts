@@ -307,7 +307,7 @@ const anyRound = fc.record({
 
 test("in any history: no recovery without the lease in the CRM's hands, no two commands at once, no doubled uid", () => {
   fc.assert(
-    fc.property(fc.array(anyRound, { minLength: 1, maxLength: 15 }), (rounds) => {
+    fc.property(fc.array(anyRound, { minLength: 1, maxLength: 15, size: "max" }), (rounds) => {
       let state = initialCrmState({}, {}, 0);
       const owners = new Map<string, string>();
       const uids = new Set<string>();
