@@ -120,7 +120,10 @@ const FAULTS: Readonly<Record<string, Fault>> = {
     if (typeof op.after === "string") world.controllers.crashAfter = { effect: op.after as CrmEffect["type"], standby };
     else world.controllers.crash(Number(op.seconds ?? 5) * 1000, standby);
   },
-  /** Everything whole again: hosts, links, API, processes, devices. Nobody asks for maintenance, disarming or a lock any more. */
+  /**
+   * Everything whole again: hosts, links, API, processes, devices. Nobody asks for maintenance, disarming, a lock or a shutdown any more:
+   * one that still waits for its guests to leave would take its host away long after the last repair.
+   */
   repair: (op, world) => {
     applyFault({ op: "api.reach", up: true }, world);
     applyFault({ op: "quorum.override" }, world);
@@ -131,6 +134,10 @@ const FAULTS: Readonly<Record<string, Fault>> = {
       for (const mended of ["node.thaw", "keeper.thaw", "agent.thaw", "watchdog.mend"])
         applyFault({ ...op, op: mended, node: name }, world);
       world.powerOn(name);
+      if (world.host(name).shutdown !== undefined) {
+        world.host(name).shutdown = undefined;
+        applyFault({ op: "agent.kill", node: name }, world);
+      }
       applyFault({ op: "agent.ensure", node: name }, world);
     }
     world.objects.maintenance.clear();
