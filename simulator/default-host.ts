@@ -9,7 +9,6 @@ import {
   type LrmServiceView,
   type LrmState,
   type LrmView,
-  type LrmWork,
   lrmStep,
   type ShutdownKind,
 } from "../agent/ha/index.ts";
@@ -20,6 +19,7 @@ import type { Defect } from "./defects.ts";
 import type { EventQueue } from "./event-queue.ts";
 import type { Guests } from "./guests.ts";
 import { HostWatchdog } from "./host-watchdog.ts";
+import { HostWork } from "./host-work.ts";
 import type { Recorder } from "./recorder.ts";
 import { lrmService } from "./reference-host.ts";
 import type { ScenarioService } from "./scenario.ts";
@@ -27,11 +27,6 @@ import type { SharedObjects } from "./shared-objects.ts";
 
 const STEP = 2000;
 const RESYNC = 10_000;
-const START = 1000;
-const STOP = 1000;
-const MOVE = 3000;
-/** A hung start is given up after this. */
-const START_TIMEOUT = 60_000;
 const PARAMETERS = { ...DEFAULT_LRM_PARAMETERS, maxMoves: 4 };
 
 export interface DefaultWorldParts {
@@ -66,7 +61,7 @@ export class DefaultHost {
   agentFrozen = false;
   shutdown: ShutdownKind | undefined;
   readonly watchdog: HostWatchdog;
-  #work: Record<string, LrmWork> = {};
+  readonly #work: HostWork;
   #renewedAt = Number.NEGATIVE_INFINITY;
   #reported = "";
   #life = 0;
@@ -91,6 +86,22 @@ export class DefaultHost {
       doubt: parts.doubt,
       proves: (proven) => this.#pets(proven),
       fires: () => parts.hostReset(this, "watchdog"),
+    });
+    this.#work = new HostWork({
+      queue: parts.queue,
+      guests: parts.guests,
+      corosync: parts.corosync,
+      node: name,
+      isFrozen: () => this.frozen,
+      agentLife: () => {
+        const life = this.#life;
+        return () => life === this.#life && this.power;
+      },
+      guestStarted: (id) => {
+        const { holder, boot, epoch } = parts.objects.lease(name);
+        parts.guestStarted(id, name, holder === "agent" && boot === this.boot && epoch === this.agent?.epoch);
+      },
+      ended: () => this.nudge(),
     });
   }
 
@@ -118,7 +129,7 @@ export class DefaultHost {
     const results = Object.fromEntries(this.#parts.objects.agent(this.name).results);
     this.agent = initialLrmState(results);
     this.agentFrozen = false;
-    this.#work = {};
+    this.#work.reset();
     this.#renewedAt = Number.NEGATIVE_INFINITY;
     this.#life += 1;
     this.#parts.agentStarted(this.name);
@@ -193,7 +204,8 @@ export class DefaultHost {
       }
       if (!again) {
         const quiet =
-          result.effects.every((effect) => effect.type === "renewLease") && Object.keys(this.#work).length === 0;
+          result.effects.every((effect) => effect.type === "renewLease") &&
+          Object.keys(this.#work.current).length === 0;
         this.#quietSince = quiet ? this.#parts.queue.now : undefined;
         return;
       }
@@ -244,18 +256,12 @@ export class DefaultHost {
         this.#report(effect.service, { uid: effect.uid, outcome: effect.outcome });
         return false;
       case "forgetWork":
-        delete this.#work[effect.service];
+        this.#work.forget(effect.service);
         return false;
       case "start":
-        this.#begin(effect.service, { uid: effect.uid, action: "start" }, START, () => this.#start(effect.service));
-        return false;
       case "stop":
-        this.#begin(effect.service, { uid: effect.uid, action: "stop" }, STOP, () =>
-          this.#parts.guests.stop(effect.service, this.name),
-        );
-        return false;
       case "move":
-        this.#move(effect);
+        this.#work.begin(effect);
         return false;
       case "exit":
         return false;
@@ -295,50 +301,6 @@ export class DefaultHost {
     if (changed) this.#parts.touched(undefined, "urgent");
   }
 
-  #begin(service: string, work: LrmWork, duration: number, end: () => boolean | "hangs"): void {
-    this.#work[service] = work;
-    const life = this.#life;
-    /** What would happen now happens when the host goes on, if it does in this life of the agent. */
-    const onceAwake = (run: () => void): void => {
-      if (life !== this.#life || !this.power) return;
-      if (this.frozen) this.#parts.queue.after(STEP, () => onceAwake(run));
-      else run();
-    };
-    const finish = (ok: boolean): void => {
-      this.#work[service] = { ...work, outcome: ok ? "Ok" : "Failed" };
-      this.nudge();
-    };
-    const ended = (): void => {
-      const outcome = end();
-      if (outcome === "hangs") this.#parts.queue.after(START_TIMEOUT, () => onceAwake(() => finish(false)));
-      else finish(outcome);
-    };
-    this.#parts.queue.after(duration, () => onceAwake(ended));
-  }
-
-  #start(service: string): boolean | "hangs" {
-    const started = this.#parts.guests.start(service, this.name);
-    if (started === true) {
-      const { holder, boot, epoch } = this.#parts.objects.lease(this.name);
-      const holds = holder === "agent" && boot === this.boot && epoch === this.agent?.epoch;
-      this.#parts.guestStarted(service, this.name, holds);
-    }
-    return started;
-  }
-
-  #move(effect: Extract<LrmEffect, { type: "move" }>): void {
-    const { guests } = this.#parts;
-    const id = effect.service;
-    this.#begin(id, { uid: effect.uid, action: "move", mode: effect.mode }, MOVE, () => {
-      if (!this.#parts.corosync.connected(this.name, effect.target) || !guests.move(id, this.name)) return false;
-      const ran = guests.runsOn(id, this.name);
-      if (effect.mode === "restart" && !guests.stop(id, this.name)) return false;
-      guests.setRunning(id, this.name, false);
-      if (effect.mode === "live" && ran) guests.setRunning(id, effect.target, true);
-      return true;
-    });
-  }
-
   #view(sameRound: boolean): LrmView {
     const { objects, guests, corosync } = this.#parts;
     const lease = objects.lease(this.name);
@@ -350,7 +312,7 @@ export class DefaultHost {
     }
     const strays: string[] = [];
     for (const id of guests.runningOn(this.name))
-      if (services[id] === undefined && crm?.services[id] !== undefined && this.#work[id] === undefined)
+      if (services[id] === undefined && crm?.services[id] !== undefined && this.#work.current[id] === undefined)
         strays.push(id);
     const reportedMode = objects.agent(this.name).mode;
     const holder = lease.holder === "agent" ? (lease.boot === this.boot ? "self" : "none") : lease.holder;
@@ -362,7 +324,7 @@ export class DefaultHost {
       watchdog: { armed: this.watchdog.armed && this.watchdog.keeper === "runs", expiring: this.watchdog.expiring },
       services,
       strays,
-      work: { ...this.#work },
+      work: { ...this.#work.current },
       disarmed: crm?.disarm?.agreed === true,
       maintenance: objects.maintenance.has(this.name),
       ...(this.shutdown === undefined
