@@ -3,7 +3,8 @@ import { after, before, describe, it } from "node:test";
 import { systemClock } from "../../clock.ts";
 import type { Installed } from "../installed/index.ts";
 import { type Lab, type LabHost, labUp, waitFor, whyNoLab } from "../lab/index.ts";
-import { condition, hostOf, installSharedGuest, processOf, SHARED, Timeline, untilOnline } from "./shared-guest.ts";
+import { condition, hostOf, installSharedGuest, processOf, SHARED, untilOnline } from "./shared-guest.ts";
+import { Timeline } from "./timeline.ts";
 import { ProcessWatch, witnessOf } from "./twice.ts";
 
 /** What an administrator does to a cluster, and what a guest does to itself, on real hosts: with the measured times. */
@@ -75,7 +76,7 @@ describe("the HA engine on real hosts", { skip: whyNoLab() ?? false }, () => {
     timeline.mark("process again");
     await untilRunsOn(host);
     timeline.mark("runs");
-    timeline.print();
+    timeline.record();
   });
 
   it("tries again, then relocates a guest that does not start, as its failure policy says", async () => {
@@ -96,7 +97,7 @@ describe("the HA engine on real hosts", { skip: whyNoLab() ?? false }, () => {
       timeline.mark("relocated");
       await untilRunsOn(lab.host(to));
       timeline.mark("runs");
-      timeline.print();
+      timeline.record();
     } finally {
       await host.run("mv", [`${KERNEL}.away`, KERNEL]);
     }
@@ -110,7 +111,7 @@ describe("the HA engine on real hosts", { skip: whyNoLab() ?? false }, () => {
       await host.run("kill", ["-9", await processOf(host)]);
       await untilState("Error", 180_000);
       timeline.mark("Error");
-      timeline.print();
+      timeline.record();
       const { status } = await installed.resource();
       const error = status?.conditions?.find((each) => each.type === "Error");
       assert.equal(error?.status, "True");
@@ -142,13 +143,14 @@ describe("the HA engine on real hosts", { skip: whyNoLab() ?? false }, () => {
     await patch("clusternode", host.name, { maintenance: false });
     await untilRunsOn(host);
     back.mark("runs where it was");
-    timeline.print();
-    back.print();
+    timeline.record();
+    back.record();
   });
 
   it("disarmed, it lets the network fail: no host resets, the guest runs on, and is guarded again after", async () => {
     const host = await untilRunsOn(undefined);
     const pid = await processOf(host);
+    const disarming = new Timeline("disarm");
     await patch("cluster", "lab", { ha: { disarm: "Freeze" } });
     const armed = async () => condition((await installed.cluster()).status?.conditions, "Armed");
     await waitFor(async () => (await armed()) === "False", 60_000, "the cluster to be disarmed");
@@ -157,15 +159,20 @@ describe("the HA engine on real hosts", { skip: whyNoLab() ?? false }, () => {
       60_000,
       "every watchdog to be closed",
     );
+    disarming.mark("every watchdog closed");
+    disarming.record();
     for (const each of lab.hosts) await each.cut({ traffic: "corosync" });
     // More than the watchdog's time-out and the fence delay together.
     await systemClock.sleep(45_000);
     for (const each of lab.hosts) await each.heal();
     for (const each of lab.hosts) assert.equal(each.isOn(), true, `${each.name} was reset`);
     await installed.untilQuorate(60_000);
+    const arming = new Timeline("arm");
     await patch("cluster", "lab", { ha: { disarm: null } });
     await waitFor(async () => (await armed()) === "True", 60_000, "the cluster to be armed");
     await waitFor(async () => (await host.watchdog()).armed, 60_000, `the watchdog of ${host.name} to be armed`);
+    arming.mark("watchdog armed");
+    arming.record();
     assert.equal(await processOf(host), pid, "the guest was started anew");
   });
 
@@ -179,7 +186,7 @@ describe("the HA engine on real hosts", { skip: whyNoLab() ?? false }, () => {
     await untilOnline(installed, host);
     await untilRunsOn(host);
     timeline.mark("runs where it was");
-    timeline.print();
+    timeline.record();
     assert.equal(await fences(), before, "a node was fenced");
     assert.deepEqual(expirations(host), expired, "the watchdog fired");
   });
@@ -193,7 +200,7 @@ describe("the HA engine on real hosts", { skip: whyNoLab() ?? false }, () => {
     const to = await untilRunsOn(undefined, 120_000);
     assert.notEqual(to.name, host.name);
     timeline.mark("runs elsewhere");
-    timeline.print();
+    timeline.record();
     await host.powerOn();
     await untilOnline(installed, host);
     // Its Lease was free: nothing had to be waited for.
@@ -207,9 +214,13 @@ describe("the HA engine on real hosts", { skip: whyNoLab() ?? false }, () => {
     await host.shutdown(120_000);
     await systemClock.sleep(45_000);
     assert.equal((await hostOf(installed)).name, host.name, "the guest was moved");
+    const timeline = new Timeline("power on, Freeze");
     await host.powerOn();
     await untilOnline(installed, host);
+    timeline.mark("online");
     await untilRunsOn(host);
+    timeline.mark("runs where it was");
+    timeline.record();
   });
 
   it("reboot, policy Migrate: its guest is moved away before, and comes back", async () => {
@@ -224,7 +235,7 @@ describe("the HA engine on real hosts", { skip: whyNoLab() ?? false }, () => {
     await untilOnline(installed, host);
     await untilRunsOn(host, 120_000);
     timeline.mark("back");
-    timeline.print();
+    timeline.record();
     assert.deepEqual(expirations(host), expired, "the watchdog fired");
   });
 

@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { systemClock } from "../../clock.ts";
 import { Installed } from "../installed/index.ts";
-import { type Lab, labUp, waitFor, whyNoLab } from "../lab/index.ts";
+import { type Lab, labUp, whyNoLab } from "../lab/index.ts";
+import { Timeline, untilRecovered } from "./timeline.ts";
 import { ProcessWatch } from "./twice.ts";
 
 /**
@@ -39,25 +40,15 @@ describe("failover of a guest under HA", { skip: whyNoLab() ?? false }, () => {
     // In this order n2 also gets the snapshot that n3 has: later the job to n3 goes on from it.
     await installed.replicate("web1-n3", 90_000);
     await installed.replicate("web1-n2", 90_000);
-    const cutAt = systemClock.elapsedMs();
+    const timeline = new Timeline("cut off");
     await from.cut();
-    const to = await waitFor(
-      async () => {
-        const { node } = (await installed.resource()).status ?? {};
-        return node !== "n1" && node;
-      },
-      60_000,
-      "web1 to be recovered",
-      { intervalMs: 100 },
-    );
-    const decided = (systemClock.elapsedMs() - cutAt) / 1000;
-    await installed.untilRunning("web1", 60_000, to);
-    const ran = (systemClock.elapsedMs() - cutAt) / 1000;
-    process.stdout.write(`    cut -> recovered on ${to} ${decided.toFixed(1)} s, running ${ran.toFixed(1)} s\n`);
+    const to = await untilRecovered(installed, from, timeline);
+    const ran = timeline.seconds;
+    timeline.record();
     assert.ok(ran <= 45, `the guest ran ${ran} s after the cut`);
     assert.equal(from.isOn(), false, "the cut-off host was not reset by its watchdog");
-    assert.equal(await installed.inGuest(lab.host(to), "web1", "cat /data/note", 90_000), "first");
-    assert.ok((await installed.resource()).status?.lastFailover?.to === to);
+    assert.equal(await installed.inGuest(to, "web1", "cat /data/note", 90_000), "first");
+    assert.ok((await installed.resource()).status?.lastFailover?.to === to.name);
   });
 
   it("is uninstalled by helm: the guest runs on, and no host is reset", async () => {

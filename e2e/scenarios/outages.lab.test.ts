@@ -3,16 +3,8 @@ import { after, before, describe, it } from "node:test";
 import { systemClock } from "../../clock.ts";
 import type { Installed } from "../installed/index.ts";
 import { type Lab, type LabHost, labUp, waitFor, whyNoLab } from "../lab/index.ts";
-import {
-  condition,
-  hostOf,
-  installSharedGuest,
-  processOf,
-  SHARED,
-  Timeline,
-  untilOnline,
-  untilRecovered,
-} from "./shared-guest.ts";
+import { condition, hostOf, installSharedGuest, processOf, SHARED, untilOnline } from "./shared-guest.ts";
+import { Timeline, untilRecovered } from "./timeline.ts";
 import { ProcessWatch, witnessOf } from "./twice.ts";
 
 /**
@@ -178,7 +170,7 @@ describe("outages", { skip: whyNoLab() ?? false }, () => {
       assert.equal(await recoveries(), recovered + 1, "the guest was recovered more than once");
       for (const each of others) assert.equal(each.isOn(), true, `${each.name} was reset too`);
     } finally {
-      timeline.print();
+      timeline.record();
       await host.heal();
       await host.powerOn();
       await untilOnline(installed, host);

@@ -1,6 +1,5 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { systemClock } from "../../clock.ts";
 import { Installed, type Manifest } from "../installed/index.ts";
 import { type Lab, type LabHost, waitFor } from "../lab/index.ts";
 
@@ -71,51 +70,4 @@ export function condition(
 /** The process of the guest on a host; empty when there is none. */
 export function processOf(host: LabHost, name = "web1"): Promise<string> {
   return host.output("pgrep", ["-f", `guest=lab.${name}`], { exitCodes: [0, 1] });
-}
-
-/** Measured moments of a scenario, in seconds since the fault; printed as one line when it is over. */
-export class Timeline {
-  readonly #began = systemClock.elapsedMs();
-  readonly #what: string;
-  readonly #moments: string[] = [];
-
-  constructor(what: string) {
-    this.#what = what;
-  }
-
-  get seconds(): number {
-    return (systemClock.elapsedMs() - this.#began) / 1000;
-  }
-
-  mark(moment: string): number {
-    const { seconds } = this;
-    this.#moments.push(`${moment} ${seconds.toFixed(1)} s`);
-    return seconds;
-  }
-
-  print(): void {
-    process.stdout.write(`    ${this.#what}: ${this.#moments.join(", ")}\n`);
-  }
-}
-
-/** Waits until the guest was recovered from `from` and runs elsewhere. Marks when it was decided and when it ran. */
-export async function untilRecovered(
-  installed: Installed,
-  from: LabHost,
-  timeline: Timeline,
-  deadlineMs = 90_000,
-): Promise<LabHost> {
-  const to = await waitFor(
-    async () => {
-      const { node, state } = (await installed.resource()).status ?? {};
-      return node !== from.name && (state === "Started" || state === "Starting") && node;
-    },
-    deadlineMs,
-    `web1 to be recovered from ${from.name}`,
-    { intervalMs: 100 },
-  );
-  timeline.mark(`start ordered on ${to}`);
-  await installed.untilRunning("web1", 60_000, to);
-  timeline.mark("runs");
-  return installed.lab.host(to);
 }

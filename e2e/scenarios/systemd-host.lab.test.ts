@@ -7,7 +7,8 @@ import { execa } from "execa";
 import { systemClock } from "../../clock.ts";
 import type { Installed } from "../installed/index.ts";
 import { type Lab, type LabHost, labUp, waitFor, whyNoLab } from "../lab/index.ts";
-import { hostOf, installSharedGuest, processOf, SHARED, Timeline, untilRecovered } from "./shared-guest.ts";
+import { hostOf, installSharedGuest, processOf, SHARED } from "./shared-guest.ts";
+import { Timeline, untilRecovered } from "./timeline.ts";
 import { ProcessWatch, witnessOf } from "./twice.ts";
 
 /**
@@ -96,7 +97,7 @@ describe("an agent as a systemd unit", { skip: whyNoLab() ?? false }, () => {
     await waitFor(() => !host.isOn(), 40_000, `${NODE} to be reset by its watchdog`);
     timeline.mark(`${NODE} reset`);
     await untilRecovered(installed, host, timeline);
-    timeline.print();
+    timeline.record();
   });
 
   it("never ran the guest twice", () => {
