@@ -171,7 +171,7 @@ export class Keeper {
         ? error
         : new Refused(
             "WatchdogUnavailable",
-            `${config.device} cannot be armed: ${words(error)}. It must exist, and no other program may have it open (systemd with RuntimeWatchdogSec=, watchdogd, sbd)`,
+            `${config.device} cannot be armed: ${words(error)}. It must exist, and no other program may have it open (systemd with RuntimeWatchdogSec=, watchdogd, watchdog-mux, sbd)`,
           );
     }
     log.warn({ device: config.device, timeoutSeconds: this.#watchdog.timeoutSeconds }, "armed");

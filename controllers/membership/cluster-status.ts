@@ -3,7 +3,7 @@ import type { Cluster, ClusterNode, ClusterStatus, RequiredPort } from "../../cr
 import { conditionsOf, type Finding } from "../conditions.ts";
 import type { CorosyncConfig } from "./corosync-config.ts";
 import type { Problem } from "./desired.ts";
-import { qdeviceConnected, qdeviceStatus } from "./qdevice-status.ts";
+import { deviceVotes, qdeviceConnected, qdeviceStatus } from "./qdevice-status.ts";
 import { FIRST_LINK_PORT } from "./render.ts";
 import { type Agreement, countVotes } from "./reports.ts";
 import type { Decision } from "./rollout.ts";
@@ -67,7 +67,7 @@ export function clusterStatus(input: ClusterStatusInput): ClusterStatus {
   const qdevice = qdeviceStatus(input);
   return {
     ...(generation === undefined ? {} : { observedGeneration: generation }),
-    ...(config === undefined ? {} : { quorum: quorumStatus(config, agreement) }),
+    ...(config === undefined ? {} : { quorum: quorumStatus(config, agreement, deviceVotes(input)) }),
     ...(published === undefined ? {} : { config: configStatus(published) }),
     nodes: { total: nodes.length, online: online.length, summary: `${online.length}/${nodes.length}` },
     ...(timings === undefined ? {} : { timings: timings.timings }),
@@ -108,13 +108,14 @@ function findingsOf(input: ClusterStatusInput, online: number): Finding[] {
         : { type: "TimingsSafe", status: "False", reason: "Unsafe", message: timings.problem },
     );
   }
-  if (published !== undefined) findings.push(judgeTopology(published.config, nodes));
+  if (published !== undefined) findings.push(judgeTopology(published.config, nodes, deviceVotes(input)));
   if (cluster.spec.qdevice !== undefined) findings.push(qdeviceConnected(input));
   findings.push(overridden(input));
   return [ready(input, findings, online), ...findings];
 }
 
-function quorate({ published, agreement }: ClusterStatusInput): Finding {
+function quorate(input: ClusterStatusInput): Finding {
+  const { published, agreement } = input;
   const type = "Quorate";
   if (published === undefined)
     return { type, status: "False", reason: "NotFormed", message: "no node has been admitted yet" };
@@ -126,11 +127,7 @@ function quorate({ published, agreement }: ClusterStatusInput): Finding {
       message: "no agent reports a membership; see the ClusterNodes",
     };
   }
-  const { total, expected, needed } = countVotes(
-    published.config,
-    agreement.members,
-    deviceVotes(published.config, agreement),
-  );
+  const { total, expected, needed } = countVotes(published.config, agreement.members, deviceVotes(input));
   const votes = `${total} of ${expected} votes, ${needed} needed`;
   if (!agreement.quorate)
     return {
@@ -207,8 +204,11 @@ function ready({ nodes, alive }: ClusterStatusInput, findings: readonly Finding[
   };
 }
 
-function quorumStatus(config: CorosyncConfig, agreement: Agreement | undefined): NonNullable<ClusterStatus["quorum"]> {
-  const device = agreement !== undefined && deviceVotes(config, agreement);
+function quorumStatus(
+  config: CorosyncConfig,
+  agreement: Agreement | undefined,
+  device: boolean,
+): NonNullable<ClusterStatus["quorum"]> {
   const { expected, total, needed } = countVotes(config, agreement?.members ?? new Set(), device);
   return {
     quorate: agreement?.quorate ?? false,
@@ -219,11 +219,6 @@ function quorumStatus(config: CorosyncConfig, agreement: Agreement | undefined):
     flags: [...(agreement?.quorate ? ["Quorate"] : []), ...(config.qdevice ? ["Qdevice"] : [])],
     summary: `${total}/${expected} (${needed})`,
   };
-}
-
-/** Corosync is quorate although the nodes alone would not be: then the QDevice votes. Else it is taken to vote too. */
-function deviceVotes(config: CorosyncConfig, agreement: Agreement): boolean {
-  return config.qdevice !== undefined && agreement.quorate;
 }
 
 function configStatus({ version, config }: Published): NonNullable<ClusterStatus["config"]> {

@@ -279,6 +279,25 @@ describe("problems are named", () => {
       /^False NodeHasTooManyVotes: without n1/,
     );
   });
+  test("a QDevice counts for as much as members say that it votes", () => {
+    const start = settled({ nodes: [1, 2].map((n) => node(n, {}, runs(1))) });
+    assert.ok(start.published);
+    const qdevice = { host: "q", port: 5403, algorithm: "ffsplit", tieBreaker: "lowest", votes: 1 } as const;
+    const published = { ...start.published, config: { ...start.published.config, qdevice } };
+    const device = { host: "q", port: 5403, tieBreaker: "Lowest" as const, allowOddNodes: false };
+    const sound = (flags?: string) => {
+      const corosync = { running: true, configVersion: 1, ...(flags === undefined ? {} : { qdeviceFlags: flags }) };
+      const nodes = [1, 2].map((n) => node(n, {}, { corosync }));
+      const agents = new Map([1, 2].map((n) => [`n${n}`, alive(n, [1, 2])]));
+      return found(
+        planMembership({ ...start, nodes, agents, published, clusters: [cluster({ qdevice: device })] }),
+        "TopologySound",
+      );
+    };
+    assert.match(sound("A,V,NMW") ?? "", /^True Sound/);
+    for (const flags of [undefined, "NA,NV,NMW", "A,NV,NMW"])
+      assert.match(sound(flags) ?? "", /^False TwoNodesNoQDevice: .*no member says that the QDevice votes/, flags);
+  });
 });
 
 describe("an override", () => {

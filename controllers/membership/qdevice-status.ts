@@ -39,6 +39,14 @@ export function qdeviceStatus({ cluster, published, agreement, nodes }: QDeviceV
   };
 }
 
+/** Whether a member says that the QDevice votes. What is configured proves nothing. */
+export function deviceVotes({ published, agreement, nodes }: QDeviceView): boolean {
+  return (
+    published?.config.qdevice !== undefined &&
+    memberFlags(published.config, agreement, nodes).some((flags) => flags.split(",")[1] === "V")
+  );
+}
+
 /** What the members say of the QDevice: `A` (it is reached), `V` (it votes), `NMW`. */
 function memberFlags(
   config: CorosyncConfig,

@@ -6,23 +6,30 @@ import { type CorosyncConfig, neededVotes, presentVotes } from "./corosync-confi
 /** Where a host is; hosts without it count as one site. */
 export const SITE_LABEL = "topology.kubernetes.io/zone";
 
-/** The condition TopologySound: what the loss of one node or of one site would do. */
-export function judgeTopology(config: CorosyncConfig, nodes: readonly ClusterNode[]): Finding {
+/**
+ * The condition TopologySound: what the loss of one node or of one site would do.
+ * @param deviceVotes whether members say that the QDevice votes; one that does not only makes more votes necessary
+ */
+export function judgeTopology(config: CorosyncConfig, nodes: readonly ClusterNode[], deviceVotes: boolean): Finding {
+  const mute =
+    config.qdevice === undefined || deviceVotes
+      ? ""
+      : `; no member says that the QDevice votes, and its ${config.qdevice.votes} votes are expected: take spec.qdevice out, or see that it votes`;
   const bad = (reason: string, message: string): Finding => ({
     type: "TopologySound",
     status: "False",
     reason,
-    message,
+    message: message + mute,
   });
+  const device = deviceVotes ? (config.qdevice?.votes ?? 0) : 0;
   const survives = (isLost: (name: string) => boolean) =>
-    presentVotes(config, ({ name }) => !isLost(name)) + (config.qdevice?.votes ?? 0) >= neededVotes(config);
-  if (config.nodes.length === 1)
-    return bad("SingleNode", "one node has nowhere to fail over to; add two more, or one and a QDevice");
+    presentVotes(config, ({ name }) => !isLost(name)) + device >= neededVotes(config);
+  if (config.nodes.length === 1) return bad("SingleNode", "one node has nowhere to fail over to; add two more");
   const alone = config.nodes.find(({ name }) => !survives((lost) => lost === name));
   if (alone !== undefined && config.nodes.length === 2) {
     return bad(
       "TwoNodesNoQDevice",
-      "of two nodes neither is a majority, so the loss of one stops the other; add a third node, or spec.qdevice with a host outside",
+      "of two nodes neither is a majority, so the loss of one stops the other; add a third node, which may be small and run no guests",
     );
   }
   if (alone !== undefined) {
@@ -38,7 +45,7 @@ export function judgeTopology(config: CorosyncConfig, nodes: readonly ClusterNod
     if (vital && sites.length === 2) {
       return bad(
         "TwoSites",
-        `of two sites one always holds the majority, here "${vital.name}": when it is lost, or its lines are, the other stops; put a node without guests or a QDevice at a third site`,
+        `of two sites one always holds the majority, here "${vital.name}": when it is lost, or its lines are, the other stops; put a node without guests at a third site`,
       );
     }
     if (vital) {

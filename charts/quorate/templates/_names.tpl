@@ -19,10 +19,11 @@ app.kubernetes.io/component: {{ . }}
 {{- end -}}
 
 {{- define "quorate.image" -}}
+{{- $repository := required "set image.repository to where you pushed the image (--set image.repository=REGISTRY/quorate), see docs/install.md" .Values.image.repository -}}
 {{- if .Values.image.digest -}}
-{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{ $repository }}@{{ .Values.image.digest }}
 {{- else -}}
-{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{ $repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end -}}
 {{- end -}}
 
