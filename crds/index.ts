@@ -7,6 +7,8 @@ import type { Cluster, ClusterNode, Guest, HAGroup, HAResource, HARule, Migratio
 
 export { type CrdManifest, crdManifests, type PrinterColumn, type Schema } from "./manifests.ts";
 export {
+  CLOSING_MS,
+  CLOSING_RENEWAL_MS,
   CRM_HOLDER,
   MEMBERSHIP_ANNOTATION,
   MODE_ANNOTATION,

@@ -22,6 +22,13 @@ export const MEMBERSHIP_ANNOTATION = "quorate.dev/membership";
 /** What the node's LRM is doing. */
 export const MODE_ANNOTATION = "quorate.dev/mode";
 
+/**
+ * A proof that a node is gone ends with two reports of each reporter, and is not to wait for their usual renewals: when the fence
+ * delay since its membership changed is over, an agent renews its Lease for this long, this often. Milliseconds.
+ */
+export const CLOSING_MS = 2_000;
+export const CLOSING_RENEWAL_MS = 100;
+
 /** What the agent of a node reports of its corosync's membership. */
 export interface NodeMembership {
   /** Changes with every membership. */

@@ -332,7 +332,12 @@ function seenSince(observations: FenceObservations, since: number): FenceObserva
         ...seen,
         renewed: seen.renewed && seen.changedAt > begin,
         changedAt: Math.max(seen.changedAt, begin),
-        lacking: Object.fromEntries(Object.entries(seen.lacking).map(([name, at]) => [name, Math.max(at, begin)])),
+        lacking: Object.fromEntries(
+          Object.entries(seen.lacking).map(([name, { since: from, until }]) => [
+            name,
+            { since: Math.max(from, begin), until: Math.max(until, begin) },
+          ]),
+        ),
       },
     ]),
   );

@@ -14,6 +14,7 @@ import {
 } from "../agent/ha/index.ts";
 import type { DoubtLimits } from "../agent/keeper/index.ts";
 import type { MembershipReport, ServiceRecord, ServiceResult, Timings } from "../controllers/ha/index.ts";
+import { CLOSING_MS, CLOSING_RENEWAL_MS } from "../crds/index.ts";
 import type { Corosync } from "./corosync.ts";
 import type { Defect } from "./defects.ts";
 import type { EventQueue } from "./event-queue.ts";
@@ -63,6 +64,8 @@ export class DefaultHost {
   readonly watchdog: HostWatchdog;
   readonly #work: HostWork;
   #renewedAt = Number.NEGATIVE_INFINITY;
+  /** When it reported another membership than before. */
+  #changedAt = Number.NEGATIVE_INFINITY;
   #reported = "";
   #life = 0;
   #stepPlanned = false;
@@ -286,7 +289,8 @@ export class DefaultHost {
   #renew(): void {
     const { queue, objects, timings } = this.#parts;
     const report = JSON.stringify(this.report());
-    const due = queue.now - this.#renewedAt >= timings.leaseRenewal.milliseconds - 50;
+    const interval = this.#isClosing() ? CLOSING_RENEWAL_MS : timings.leaseRenewal.milliseconds;
+    const due = queue.now - this.#renewedAt >= interval - 50;
     if (!this.apiReachable || (!due && report === this.#reported)) return;
     objects.lease(this.name).renewedAt = queue.now + this.wallOffset;
     this.#writeReport();
@@ -298,7 +302,30 @@ export class DefaultHost {
     const changed = JSON.stringify(report) !== this.#reported;
     this.#reported = JSON.stringify(report);
     this.#parts.objects.reports.set(this.name, report);
-    if (changed) this.#parts.touched(undefined, "urgent");
+    if (changed || this.#isClosing()) this.#parts.touched(undefined, "urgent");
+    if (!changed) return;
+    this.#changedAt = this.#renewedAt;
+    this.#close();
+  }
+
+  #isClosing(): boolean {
+    const since = this.#parts.queue.now - this.#changedAt - this.#parts.timings.fenceDelay.milliseconds;
+    return since >= 0 && since < CLOSING_MS;
+  }
+
+  /** The words a proof ends with come between the steps too. */
+  #close(): void {
+    const [life, began] = [this.#life, this.#changedAt];
+    const beat = (): void => {
+      const { queue, objects, corosync } = this.#parts;
+      if (life !== this.#life || began !== this.#changedAt || !this.#isClosing()) return;
+      const lease = objects.lease(this.name);
+      const holds = lease.holder === "agent" && lease.boot === this.boot && lease.epoch === this.agent?.epoch;
+      const works = this.agent !== undefined && this.power && !this.frozen && !this.agentFrozen;
+      if (works && holds && corosync.membership(this.name).quorate) this.#renew();
+      queue.after(CLOSING_RENEWAL_MS, beat);
+    };
+    this.#parts.queue.after(this.#parts.timings.fenceDelay.milliseconds, beat);
   }
 
   #view(sameRound: boolean): LrmView {

@@ -57,6 +57,11 @@ export class Guests implements GuestDriver {
     return this.#driver(guest).quiesce(guest, level);
   }
 
+  /** Units that ran on this host as service guests in this boot, whatever they do now. */
+  async knownServices(): Promise<string[]> {
+    return markedServices(this.#options.host);
+  }
+
   /** Machines that have, or may have, a process on this host, of all namespaces. Throws `UnitUnknown` when it can't be told. */
   async listRunning(): Promise<GuestKey[]> {
     return this.#units.guests();

@@ -2,33 +2,59 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { pino } from "pino";
 import type { Clock } from "../../clock.ts";
-import type { KubeApi, Lease } from "../../kube/index.ts";
+import { CRM_HOLDER } from "../../crds/index.ts";
+import { QuorateError } from "../../errors.ts";
+import { ConflictError, type KubeApi, type Lease } from "../../kube/index.ts";
 import { DEFAULT_LRM_PARAMETERS } from "../ha/index.ts";
 import { Lrm, type LrmSurroundings, NodeLease, WorkTable } from "./index.ts";
 
-/** One Lease on a server that can be away. */
+/** One Lease on a server that can be away: writes are compare-and-swap, and one that the CRM holds is not the agent's to write. */
 class LeaseServer {
   away = false;
   lease: Lease | undefined;
+  readonly writtenAt: number[] = [];
+  now = () => 0;
   #revision = 0;
+
+  put(lease: Lease): Lease {
+    this.#revision += 1;
+    this.lease = { ...lease, metadata: { ...lease.metadata, resourceVersion: `${this.#revision}` } };
+    return this.lease;
+  }
+
+  /** The CRM's fence. */
+  take(): void {
+    assert.ok(this.lease);
+    this.put({ ...this.lease, spec: { ...this.lease.spec, holderIdentity: CRM_HOLDER, leaseTransitions: 2 } });
+  }
+
   get api(): Pick<KubeApi, "get" | "create" | "replace"> {
     const save = (lease: Lease): Lease => {
-      this.#check();
-      this.#revision += 1;
-      this.lease = { ...lease, metadata: { ...lease.metadata, resourceVersion: `${this.#revision}` } };
-      return this.lease;
+      this.writtenAt.push(this.now());
+      return this.put(lease);
     };
     return {
       get: async () => {
         this.#check();
         return this.lease;
       },
-      create: async (_type: unknown, lease: Lease) => save(lease),
-      replace: async (_type: unknown, lease: Lease) => save(lease),
+      create: async (_type: unknown, lease: Lease) => {
+        this.#check();
+        return save(lease);
+      },
+      replace: async (_type: unknown, lease: Lease) => {
+        this.#check();
+        if (this.lease === undefined || this.lease.metadata.resourceVersion !== lease.metadata.resourceVersion)
+          throw new ConflictError("transient", "Conflict", "the Lease has changed", []);
+        if (this.lease.spec?.holderIdentity === CRM_HOLDER)
+          throw new QuorateError("environment", "Forbidden", "the Lease was taken by the controllers");
+        return save(lease);
+      },
     } as unknown as Pick<KubeApi, "get" | "create" | "replace">;
   }
+
   #check(): void {
-    if (this.away) throw new Error("the API server is away");
+    if (this.away) throw new QuorateError("transient", "ApiServerTimeout", "the API server is away");
   }
 }
 
@@ -44,6 +70,8 @@ async function live(seconds: number, at: (second: number) => Partial<LrmSurround
       if (now >= seconds * 1000) stop.abort();
     },
   };
+  parts.server.now = () => now;
+  let expiring = false;
   const log = pino({ level: "silent" });
   const lrm = new Lrm({
     node: "n1",
@@ -55,6 +83,7 @@ async function live(seconds: number, at: (second: number) => Partial<LrmSurround
       node: "n1",
       bootId: "b1",
       leaseSeconds: 15,
+      renewalGoodMs: 10_000,
       clock,
     }),
     work: new WorkTable({ start: async () => {}, stop: async () => {}, move: async () => {} }, clock, log, () => {}),
@@ -62,19 +91,27 @@ async function live(seconds: number, at: (second: number) => Partial<LrmSurround
       quorate: true,
       membership: "{}",
       storeReadable: true,
-      watchdog: { armed: parts.armed(), expiring: false },
+      watchdog: { armed: parts.armed(), expiring },
       services: {},
       strays: [],
       disarmed: false,
       maintenance: false,
       ...at(Math.floor(now / 1000)),
     }),
-    keeper: { arm: async () => {}, disarm: async () => parts.disarm(now / 1000), expire: async () => {} },
+    keeper: {
+      arm: async () => {},
+      disarm: async () => parts.disarm(now / 1000),
+      expire: async () => {
+        expiring = true;
+        parts.expired?.(now / 1000);
+      },
+    },
     report: async () => {},
     onMode: () => {},
     onEvent: () => {},
     parameters: DEFAULT_LRM_PARAMETERS,
     renewIntervalMs: 2_000,
+    fenceDelayMs: () => parts.fenceDelayMs,
     leaseMs: 10_000,
     knownResults: {},
   });
@@ -86,7 +123,19 @@ interface Parts {
   readonly server: LeaseServer;
   readonly armed: () => boolean;
   readonly disarm: (second: number) => void;
+  readonly expired?: (second: number) => void;
+  readonly fenceDelayMs?: number;
 }
+
+const web = {
+  state: "Started",
+  node: "n1",
+  command: { uid: "u1" },
+  maxRestart: 0,
+  owner: "n1",
+  running: true,
+  canMoveLive: false,
+} as const;
 
 const goesDown = { shutdown: { kind: "power-off", policy: "conditional" } } as const;
 
@@ -129,15 +178,6 @@ describe("the LRM of a host that goes down", () => {
   it("never pays at the end what an earlier idle hour owed: guests may run again by then", async () => {
     const server = new LeaseServer();
     const disarmed: number[] = [];
-    const web = {
-      state: "Started",
-      node: "n1",
-      command: { uid: "u1" },
-      maxRestart: 0,
-      owner: "n1",
-      running: true,
-      canMoveLive: false,
-    } as const;
     const parts: Parts = {
       server,
       armed: () => true,
@@ -157,5 +197,88 @@ describe("the LRM of a host that goes down", () => {
     );
     assert.equal(lrm.exited, true);
     assert.ok(disarmed.length > 0 && disarmed.every((second) => second < 4), `${disarmed}`);
+  });
+});
+
+describe("the LRM and its Lease", () => {
+  const guarding = (server: LeaseServer, expired: number[]): Parts => ({
+    server,
+    armed: () => true,
+    disarm: () => {},
+    expired: (second) => expired.push(second),
+  });
+
+  it("orders the reset as soon as it reads that the Lease was taken, while the CRM still holds it", async () => {
+    const server = new LeaseServer();
+    const expired: number[] = [];
+    const at = (second: number) => {
+      server.away = second >= 5 && second < 40;
+      if (second === 30 && server.lease?.spec?.holderIdentity !== CRM_HOLDER) server.take();
+      return { services: { web }, storeReadable: !server.away };
+    };
+    await live(60, at, guarding(server, expired));
+    assert.equal(expired.length, 1);
+    assert.ok((expired[0] ?? 0) >= 40 && (expired[0] ?? 0) < 45, `${expired}`);
+  });
+
+  it("takes no order from what it had read before the API server went away", async () => {
+    const server = new LeaseServer();
+    const expired: number[] = [];
+    await live(
+      60,
+      (second) => {
+        server.away = second >= 5;
+        return { services: { web }, storeReadable: !server.away };
+      },
+      guarding(server, expired),
+    );
+    assert.deepEqual(expired, []);
+  });
+
+  it("holds on, under the same epoch, when somebody deletes the Lease of a healthy host", async () => {
+    const server = new LeaseServer();
+    const expired: number[] = [];
+    let deleted = false;
+    await live(
+      30,
+      (second) => {
+        if (second === 10 && !deleted) server.lease = undefined;
+        deleted ||= second === 10;
+        return { services: { web } };
+      },
+      guarding(server, expired),
+    );
+    assert.deepEqual(expired, []);
+    assert.equal(server.lease?.spec?.holderIdentity, "n1/b1");
+    assert.equal(server.lease?.spec?.leaseTransitions, 1);
+  });
+
+  it("does not hold on to a deleted Lease that the CRM could have taken before: it was not renewed for too long", async () => {
+    const server = new LeaseServer();
+    const expired: number[] = [];
+    let deleted = false;
+    await live(
+      40,
+      (second) => {
+        server.away = second >= 5 && second < 30;
+        if (second === 25 && !deleted) server.lease = undefined;
+        deleted ||= second === 25;
+        return { services: { web }, storeReadable: !server.away };
+      },
+      guarding(server, expired),
+    );
+    assert.equal(expired.length, 1, "it is not known what happened to the guests meanwhile");
+  });
+
+  it("says some words in a row when a proof could end that began with its present membership", async () => {
+    const server = new LeaseServer();
+    const parts: Parts = { ...guarding(server, []), fenceDelayMs: 20_000 };
+    await live(60, (second) => ({ membership: second < 10 ? "{}" : '{"ringId":"2"}' }), parts);
+    const changedAt = server.writtenAt.find((at) => at >= 10_000) ?? 0;
+    const closing = server.writtenAt.filter((at) => at >= changedAt + 20_000 && at <= changedAt + 20_500);
+    assert.ok(closing.length >= 4, `${server.writtenAt}`);
+    assert.ok((closing[0] ?? 0) - changedAt - 20_000 <= 100);
+    const later = server.writtenAt.filter((at) => at > changedAt + 23_000);
+    assert.ok(later.length <= 16, "and is as quiet as before afterwards");
   });
 });

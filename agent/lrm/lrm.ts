@@ -1,5 +1,5 @@
 import type { Clock } from "../../clock.ts";
-import { MEMBERSHIP_ANNOTATION, MODE_ANNOTATION } from "../../crds/index.ts";
+import { CLOSING_MS, CLOSING_RENEWAL_MS, MEMBERSHIP_ANNOTATION, MODE_ANNOTATION } from "../../crds/index.ts";
 import { classify } from "../../errors.ts";
 import type { Happening } from "../../kube/index.ts";
 import type { Logger } from "../../log.ts";
@@ -50,6 +50,8 @@ export interface LrmOptions {
   readonly renewIntervalMs: number;
   /** How long a renewal is good for acting, measured from before it was sent. At most the fencing rule's L. */
   readonly leaseMs: number;
+  /** M of the timings in force; undefined: not known yet. */
+  readonly fenceDelayMs: () => number | undefined;
   /** Results that earlier runs of this agent have written: service -> uid and outcome. */
   readonly knownResults: LrmState["done"];
 }
@@ -78,6 +80,8 @@ export class Lrm {
   #lastRound = Number.NEGATIVE_INFINITY;
   #lastBeat = Number.NEGATIVE_INFINITY;
   #lastReport = "";
+  #membership = "";
+  #membershipSince = Number.NEGATIVE_INFINITY;
   readonly #unreported = new Map<string, ServiceResult>();
   #mode: ReportedMode = "Idle";
   #exitedAt: number | undefined;
@@ -126,7 +130,13 @@ export class Lrm {
   async #rest(signal: AbortSignal): Promise<void> {
     const nap = new AbortController();
     this.#wake = () => nap.abort();
-    await this.#options.clock.sleep(ROUND_MS, AbortSignal.any([signal, nap.signal])).catch(() => undefined);
+    const untilClosing = -this.#closingFor(this.#options.clock.elapsedMs());
+    const pauseMs = this.#isClosing()
+      ? CLOSING_RENEWAL_MS
+      : untilClosing > 0
+        ? Math.min(ROUND_MS, untilClosing)
+        : ROUND_MS;
+    await this.#options.clock.sleep(pauseMs, AbortSignal.any([signal, nap.signal])).catch(() => undefined);
     this.#wake = undefined;
   }
 
@@ -139,7 +149,7 @@ export class Lrm {
       const view: LrmView = {
         node: this.#options.node,
         quorate: around.quorate,
-        storeReadable: around.storeReadable && this.#renewalIsFresh(now),
+        storeReadable: around.storeReadable && this.#sightIsFresh(now),
         lease: { holder: this.#options.lease.sight.holder, epoch: this.#options.lease.sight.epoch },
         watchdog: around.watchdog,
         services: around.services,
@@ -161,16 +171,20 @@ export class Lrm {
       let again = false;
       for (const effect of result.effects) again = (await this.#apply(effect, around, signal)) || again;
       if (this.#exitedAt !== undefined) await this.#payOwed(around, signal);
+      await this.#beatIfDue(signal);
       await this.#reportResults();
-      await this.#beatIfDue(around, signal);
       if (!again) return;
     }
   }
 
-  /** A renewal that is too old is no licence to begin anything, whoever the Lease last named. Before the first one there is none to trust. */
-  #renewalIsFresh(now: number): boolean {
-    const { renewedAt } = this.#options.lease.sight;
-    return renewedAt === undefined || now - renewedAt <= this.#options.leaseMs;
+  /**
+   * A renewal that is too old is no licence to begin anything. Before the first one there is none to trust. Of a Lease that is somebody
+   * else's, what was read counts: this host cannot renew it, and has to know that it was taken.
+   */
+  #sightIsFresh(now: number): boolean {
+    const { holder, renewedAt, readAt } = this.#options.lease.sight;
+    const at = holder === "crm" || holder === "other" ? readAt : renewedAt;
+    return at === undefined || now - at <= this.#options.leaseMs;
   }
 
   async #apply(effect: LrmEffect, around: LrmSurroundings, signal: AbortSignal): Promise<boolean> {
@@ -274,15 +288,31 @@ export class Lrm {
     }
   }
 
+  /** A proof that somebody is gone, who left when this host's membership changed, could end now: with words of this host. */
+  #isClosing(): boolean {
+    const since = this.#closingFor(this.#options.clock.elapsedMs());
+    return since >= 0 && since < CLOSING_MS;
+  }
+
+  /** Milliseconds since such a proof could end; negative before. */
+  #closingFor(now: number): number {
+    const delay = this.#options.fenceDelayMs();
+    return delay === undefined ? Number.NaN : now - this.#membershipSince - delay;
+  }
+
   #beat(around: LrmSurroundings): { annotations: Record<string, string> } {
     return { annotations: { [MEMBERSHIP_ANNOTATION]: around.membership, [MODE_ANNOTATION]: this.#mode } };
   }
 
-  /** The heartbeat. */
-  async #beatIfDue(around: LrmSurroundings, signal: AbortSignal): Promise<void> {
+  /** The heartbeat. It tells of the moment before it is sent: what was done since the round's look may have taken long. */
+  async #beatIfDue(signal: AbortSignal): Promise<void> {
+    const around = await this.#options.look();
     const now = this.#options.clock.elapsedMs();
+    if (around.membership !== this.#membership) this.#membershipSince = now;
+    this.#membership = around.membership;
     const report = `${around.membership}\n${this.#mode}`;
-    if (report === this.#lastReport && now - this.#lastBeat < this.#options.renewIntervalMs) return;
+    const interval = this.#isClosing() ? CLOSING_RENEWAL_MS : this.#options.renewIntervalMs;
+    if (report === this.#lastReport && now - this.#lastBeat < interval) return;
     await this.#attempt("renew the node's Lease", async () => {
       await this.#options.lease.beat({ ...this.#beat(around), onlyIfFree: !around.quorate }, signal);
       this.#lastBeat = now;

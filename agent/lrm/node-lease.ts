@@ -31,6 +31,8 @@ export interface NodeLeaseOptions {
   /** Of this boot of the host: an agent that restarts is the same holder, a host that restarted is not. */
   readonly bootId: string;
   readonly leaseSeconds: number;
+  /** How long a renewal is good for acting, measured from before it was sent. At most the fencing rule's L. */
+  readonly renewalGoodMs: number;
   readonly clock: Clock;
 }
 
@@ -40,6 +42,8 @@ export interface LeaseSight {
   readonly epoch: number;
   /** `elapsedMs` just before the last successful write of this agent was sent. */
   readonly renewedAt?: number;
+  /** The same of the last read or write: this is so at the earliest since then. */
+  readonly readAt?: number;
 }
 
 /**
@@ -51,6 +55,9 @@ export class NodeLease {
   readonly #holder: string;
   #lease: Lease | undefined;
   #renewedAt: number | undefined;
+  #readAt: number | undefined;
+  /** The epoch under which it was held here when it was last seen. */
+  #heldEpoch: number | undefined;
   #turn: Promise<unknown> = Promise.resolve();
 
   constructor(options: NodeLeaseOptions) {
@@ -60,8 +67,11 @@ export class NodeLease {
 
   get sight(): LeaseSight {
     const lease = this.#lease;
-    const renewed = this.#renewedAt === undefined ? {} : { renewedAt: this.#renewedAt };
-    if (lease === undefined) return { holder: "none", epoch: 0, ...renewed };
+    const seen = {
+      ...(this.#renewedAt === undefined ? {} : { renewedAt: this.#renewedAt }),
+      ...(this.#readAt === undefined ? {} : { readAt: this.#readAt }),
+    };
+    if (lease === undefined) return { holder: "none", epoch: 0, ...seen };
     const name = leaseHolder(lease);
     const holder =
       name === this.#holder
@@ -73,24 +83,30 @@ export class NodeLease {
             : this.#isEarlierBoot(name)
               ? "none"
               : "other";
-    return { holder, epoch: leaseEpoch(lease), ...renewed };
+    return { holder, epoch: leaseEpoch(lease), ...seen };
   }
 
-  /** Says "alive" and reports. Creates the Lease, held by nobody, when there is none. */
+  /**
+   * Says "alive" and reports. Creates the Lease, held by nobody, when there is none; where somebody deleted it while it was held here,
+   * it is held as before: had the CRM taken it in between, it would have found it unchanged for longer than this renewal is old.
+   * One that the CRM holds is only read: it gives it back itself.
+   */
   beat(beat: Beat, signal?: AbortSignal): Promise<void> {
     return this.#write(async (lease, call) => {
       if (lease === undefined) {
-        const created = await createLease(
-          this.#options.client,
-          this.#key,
-          { holder: this.#holder, durationSeconds: this.#options.leaseSeconds, annotations: beat.annotations },
-          call,
-        );
+        const claim = {
+          holder: this.#holder,
+          durationSeconds: this.#options.leaseSeconds,
+          annotations: beat.annotations,
+        };
+        if (this.#heldEpoch !== undefined && this.#isRenewalFresh())
+          return createLease(this.#options.client, this.#key, { ...claim, epoch: this.#heldEpoch }, call);
+        const created = await createLease(this.#options.client, this.#key, claim, call);
         return releaseLease(this.#options.client, created, call);
       }
       const name = leaseHolder(lease);
-      if (beat.onlyIfFree === true && name !== "") return lease;
-      if (name !== "" && name !== CRM_HOLDER && name !== this.#holder && !this.#isEarlierBoot(name)) {
+      if (name === CRM_HOLDER || (beat.onlyIfFree === true && name !== "")) return lease;
+      if (name !== "" && name !== this.#holder && !this.#isEarlierBoot(name)) {
         throw new QuorateError(
           "user",
           "LeaseHeldByStranger",
@@ -134,9 +150,23 @@ export class NodeLease {
 
   /** Looks who holds it, and writes nothing. */
   async read(signal?: AbortSignal): Promise<void> {
-    await this.#exclusive(async () => {
-      this.#lease = await this.#options.client.get(LEASES, this.#key, signal === undefined ? {} : { signal });
-    });
+    await this.#exclusive(() => this.#get(signal));
+  }
+
+  async #get(signal: AbortSignal | undefined): Promise<void> {
+    const sentAt = this.#options.clock.elapsedMs();
+    this.#saw(await this.#options.client.get(LEASES, this.#key, signal === undefined ? {} : { signal }), sentAt);
+  }
+
+  #saw(lease: Lease | undefined, sentAt: number): void {
+    this.#lease = lease;
+    this.#readAt = sentAt;
+    if (lease !== undefined) this.#heldEpoch = leaseHolder(lease) === this.#holder ? leaseEpoch(lease) : undefined;
+  }
+
+  #isRenewalFresh(): boolean {
+    const { clock, renewalGoodMs } = this.#options;
+    return this.#renewedAt !== undefined && clock.elapsedMs() - this.#renewedAt <= renewalGoodMs;
   }
 
   get #key(): { namespace: string; name: string } {
@@ -157,15 +187,17 @@ export class NodeLease {
       for (let attempt = 1; ; attempt += 1) {
         const sentAt = this.#options.clock.elapsedMs();
         try {
-          const before =
-            this.#lease ?? (await this.#options.client.get(LEASES, this.#key, signal === undefined ? {} : { signal }));
-          this.#lease = await change(before, call);
-          if (this.#lease !== before) this.#renewedAt = sentAt;
+          if (this.#lease === undefined || leaseHolder(this.#lease) === CRM_HOLDER) await this.#get(signal);
+          const before = this.#lease;
+          const after = await change(before, call);
+          if (after === before) return;
+          this.#saw(after, sentAt);
+          this.#renewedAt = sentAt;
           return;
         } catch (error) {
           const outdated = error instanceof ConflictError || classify(error).reason === "NotFound";
           if (!outdated || attempt === 3) throw error;
-          this.#lease = await this.#options.client.get(LEASES, this.#key, signal === undefined ? {} : { signal });
+          await this.#get(signal);
         }
       }
     });

@@ -21,8 +21,11 @@ import {
 } from "../../kube/index.ts";
 import type { NodeAgentOptions } from "./options.ts";
 
-/** A cache that hears nothing asks the server after 10 s and gives it 5: older than that, it is out of touch. */
-const STORE_FRESH_MS = 16_000;
+/**
+ * A stream over which nothing happens ends after 30 s and begins anew: older than that, it is out of touch. A server that is away is
+ * noticed before, by the renewals of the Lease.
+ */
+const STORE_FRESH_MS = 35_000;
 
 /** The objects of one cluster that its agents read. Everything below is what the caches hold now; nothing asks the server. */
 export class NodeCaches {

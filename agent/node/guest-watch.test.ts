@@ -24,11 +24,13 @@ const guest = (name: string, nodeName = "n1"): Guest => ({
 /** A host that answers when told to. */
 class SlowHost {
   readonly asked: string[][] = [];
+  readonly known = new Set<string>();
   readonly #answers: (() => void)[] = [];
   state: GuestState = "Running";
 
   readonly drivers = {
     listRunning: async () => [],
+    knownServices: async () => [...this.known],
     states: async (guests: readonly GuestProcess[]) => {
       this.asked.push(guests.map(({ name }) => name));
       const state = this.state;
@@ -66,6 +68,18 @@ describe("the look at the guests of a host", () => {
     await done;
     assert.deepEqual(host.asked, [["a", "b"]]);
     assert.deepEqual(looks.here(), ["a", "b"]);
+  });
+
+  it("sees a service that ran here and is bound elsewhere by now", async () => {
+    const host = new SlowHost();
+    host.known.add("moved.service");
+    const looks = watch(host, [guest("moved", "n2"), guest("elsewhere", "n2")]);
+    const done = looks.look();
+    await host.answer();
+    await done;
+    assert.deepEqual(host.asked, [["moved"]]);
+    assert.deepEqual(looks.here(), ["moved"]);
+    assert.equal(looks.running("moved"), true);
   });
 
   it("asks once more for all who called meanwhile, and none of them gets the older answer", async () => {

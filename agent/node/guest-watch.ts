@@ -75,10 +75,13 @@ export class GuestWatch {
     const machines = new Set(
       (await drivers.listRunning()).filter((key) => key.namespace === namespace).map((key) => key.name),
     );
+    // Whose guest was bound elsewhere while the unit still runs here, is a stray that has to be seen.
+    const services = new Set(await drivers.knownServices());
     // A guest that has no id yet, or of a kind that this agent does not run, is none that keeps the others unknown.
     const asked = guests().flatMap(({ metadata: { name }, spec: { service, nodeName } }): GuestProcess[] => {
       if (machines.has(name)) return [{ namespace, name, machine: {} }];
-      return service !== undefined && nodeName === this.#options.node ? [{ namespace, name, service }] : [];
+      const isOurs = service !== undefined && (nodeName === this.#options.node || services.has(service.unit));
+      return isOurs ? [{ namespace, name, service }] : [];
     });
     const told = await drivers.states(asked);
     asked.forEach(({ name }, i) => {

@@ -41,11 +41,12 @@ export class NodeLrm {
         void guests.look().then(poke, poke);
       },
     );
+    const leaseMs = caches.cluster()?.status?.timings?.leaseDuration?.milliseconds ?? 10_000;
     this.#lrm = new Lrm({
       node,
       clock,
       log: log.child({ part: "lrm" }),
-      lease: new NodeLease({ client, namespace, node, bootId, leaseSeconds: 15, clock }),
+      lease: new NodeLease({ client, namespace, node, bootId, leaseSeconds: 15, renewalGoodMs: leaseMs, clock }),
       work: this.#work,
       look: async () => look(),
       keeper,
@@ -71,7 +72,8 @@ export class NodeLrm {
         maxWorkers: caches.cluster()?.spec.ha.maxWorkers ?? DEFAULT_LRM_PARAMETERS.maxWorkers,
       },
       renewIntervalMs: 2_000,
-      leaseMs: caches.cluster()?.status?.timings?.leaseDuration?.milliseconds ?? 10_000,
+      fenceDelayMs: () => caches.cluster()?.status?.timings?.fenceDelay?.milliseconds,
+      leaseMs,
       knownResults: knownResults(node, caches.resources()),
     });
   }

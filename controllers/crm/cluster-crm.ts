@@ -100,6 +100,11 @@ export class ClusterCrm {
     return this.#options.clock.elapsedMs() - this.#lastRound >= QUIET_ROUND_MS;
   }
 
+  /** Whether a Lease that was merely renewed may be the word that a proof waits for. */
+  get waitsForRenewals(): boolean {
+    return this.#observer.isProofClosing(this.#options.clock.elapsedMs());
+  }
+
   /** Takes in the Leases as they are now. To be called when one says something else, and at least twice a second. */
   look(): void {
     const objects = this.#options.objects();

@@ -153,14 +153,23 @@ export class Crm {
     clusters.set(this.#clusters.size);
   }
 
-  /** Renewals come every two seconds from every node. One that says nothing new waits for the next look, a quarter of a second. */
+  /**
+   * Renewals come every two seconds from every node. One that says nothing new waits for the next look, a quarter of a second, unless
+   * a proof waits for it.
+   */
   #leaseChanged(key: string): void {
     const lease = this.#caches.leases.get(key);
     const said = saidBy(lease);
-    if (this.#saidByLeases.get(key) === said) return;
+    const { namespace = "" } = parseKey(key);
+    if (this.#saidByLeases.get(key) === said) {
+      const entry = this.#clusters.get(namespace);
+      if (entry?.crm.waitsForRenewals !== true) return;
+      this.#look(namespace);
+      if (entry.crm.needsRound()) this.#act(namespace, entry);
+      return;
+    }
     if (lease === undefined) this.#saidByLeases.delete(key);
     else this.#saidByLeases.set(key, said);
-    const { namespace = "" } = parseKey(key);
     this.#look(namespace);
     this.#changed(namespace);
   }

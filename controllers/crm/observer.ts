@@ -1,4 +1,5 @@
 import {
+  CLOSING_MS,
   type ClusterNode,
   CRM_HOLDER,
   MEMBERSHIP_ANNOTATION,
@@ -75,6 +76,15 @@ export class LeaseObserver {
   /** Who was there at the last look, in one word: another one when anything of it changed. */
   get verdict(): string {
     return this.#verdict;
+  }
+
+  /** A proof that some node is gone may end with the next word of a reporter. */
+  isProofClosing(now: Milliseconds): boolean {
+    const delay = this.#parameters?.fenceDelay;
+    if (delay === undefined) return false;
+    return Object.values(this.#gate).some(({ lacking }) =>
+      Object.values(lacking).some(({ since }) => now - since >= delay && now - since < delay + CLOSING_MS),
+    );
   }
 
   /** Forgets everything: the caches were not fresh, so time may have passed unseen. */

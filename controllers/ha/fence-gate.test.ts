@@ -9,6 +9,7 @@ import {
   type MembershipReport,
   observeLeases,
 } from "./fence-gate.ts";
+import { deriveTimings } from "./timings.ts";
 
 const gate = { fenceDelay: 20_000, leaseDuration: 16_000, reportFreshness: 6000 };
 const nodes = ["n1", "n2", "n3"];
@@ -57,7 +58,12 @@ const bothLack: Reports = { n1: without3, n2: without3 };
 
 test("the gate opens when a majority has reported the node gone for M and its lease is unchanged for L, not before", () => {
   assert.equal(ask(run(fresh(), 20, bothLack)).proven, false);
-  assert.equal(ask(run(fresh(), 22, bothLack)).proven, true);
+  assert.equal(
+    ask(run(fresh(), 22, bothLack)).proven,
+    false,
+    "the word of 21 s after is not followed by another one yet",
+  );
+  assert.equal(ask(run(fresh(), 24, bothLack)).proven, true);
 });
 
 test("each reason why not yet is given", () => {
@@ -151,4 +157,47 @@ test("a node whose agent alone is lost stays a member and is not alive", () => {
   assert.equal(membership.members.has("n3"), true);
   assert.equal(membership.alive.has("n3"), false);
   assert.equal(ask(world).proven, false);
+});
+
+test("what was last heard just before the node came back proves nothing for the time after, however fresh it still is", () => {
+  for (const [watchdogSeconds, tokenMilliseconds] of [
+    [5, 1000],
+    [10, 3000],
+    [30, 3000],
+  ] as const) {
+    const derived = deriveTimings({ nodes: 3, watchdogSeconds, tokenMilliseconds });
+    assert.ok(derived.ok);
+    const ms = (name: "membershipChange" | "fenceDelay" | "quorumProofAge" | "watchdog" | "leaseDuration") =>
+      derived.timings[name].milliseconds;
+    const parameters = {
+      fenceDelay: ms("fenceDelay"),
+      leaseDuration: ms("leaseDuration"),
+      reportFreshness: derived.timings.reportFreshness.milliseconds,
+    };
+    const lostAt = ms("membershipChange");
+    const backAt = lostAt + ms("quorumProofAge") + ms("watchdog") - 100;
+    // The reporters' words are on their way for long, each as late as the one before; the last ones of before it was back arrive late.
+    for (const lateMs of [0, 1000, 3000, 5000]) {
+      let observations: FenceObservations = {};
+      for (let now = -10_000; now < 60_000; now += 250) {
+        const toldAt = now < backAt ? now - (now % 2000) : backAt - 250 - (now < backAt + lateMs ? 2000 : 0);
+        const [members, ringId] = toldAt >= lostAt ? [["n2", "n3"], "1.2"] : [nodes, "1.1"];
+        const told = (node: string): LeaseSample => ({
+          node,
+          token: String(toldAt),
+          holder: "agent",
+          report: { ringId, quorate: true, members },
+        });
+        const silent: LeaseSample = { ...told("n1"), token: String(Math.min(toldAt, 0)) };
+        observations = observeLeases(observations, [silent, told("n2"), told("n3")], nodes, now, parameters);
+        const asked = { observations, node: "n1", votes, qdeviceVotes: 0, quorumOverride: false } as const;
+        const { proven } = fenceGate({ ...asked, fencing: "Watchdog" }, now, parameters);
+        assert.equal(
+          proven,
+          false,
+          `watchdog ${watchdogSeconds} s, late by ${lateMs} ms: taken ${now - backAt} ms after`,
+        );
+      }
+    }
+  }
 });

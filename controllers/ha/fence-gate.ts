@@ -4,7 +4,8 @@
  * starts begins with empty observations, so both clocks start again.
  *
  * It opens when the node's lease has not changed for L, and agents that hold a majority of the votes have reported, freshly and
- * without interruption for M, a quorate membership that lacks the node, and no quorum override is active. Or when a fence device
+ * without interruption for M, from the first such report to the one before the newest, a quorate membership that lacks the node, and
+ * no quorum override is active. Or when a fence device
  * confirmed that the node is off.
  */
 import type { FenceVerdict, Milliseconds } from "./types.ts";
@@ -42,8 +43,18 @@ interface Observation {
   /** The token has changed since this CRM began to look: its agent is alive, its report is no leftover. */
   readonly renewed: boolean;
   readonly report?: MembershipReport;
-  /** Node -> since when all reports of this agent, without a gap, were quorate and lacked it. */
-  readonly lacking: Readonly<Record<string, Milliseconds>>;
+  /** By node: all reports of this agent, without a gap, were quorate and lacked it. */
+  readonly lacking: Readonly<Record<string, Absence>>;
+}
+
+interface Absence {
+  /** When the first such report was seen. */
+  readonly since: Milliseconds;
+  /**
+   * When the one before the newest was seen. The agent had looked for the newest after that one was written, however long either was
+   * on its way: so much is said of the time up to here, and nothing of the time from here to now.
+   */
+  readonly until: Milliseconds;
 }
 
 export type FenceObservations = Readonly<Record<string, Observation>>;
@@ -104,10 +115,12 @@ function observe(
   if (old.token === token) return { ...old, readAt: now, released: read.released };
   const gap = now - old.changedAt > parameters.reportFreshness;
   const continued = !gap && old.report?.ringId === report?.ringId;
-  const lacking: Record<string, Milliseconds> = {};
+  const lacking: Record<string, Absence> = {};
   if (report?.quorate === true && report.members.includes(sample.node)) {
     for (const node of nodes) {
-      if (!report.members.includes(node)) lacking[node] = (continued ? old.lacking[node] : undefined) ?? now;
+      if (report.members.includes(node)) continue;
+      const said = continued ? old.lacking[node] : undefined;
+      lacking[node] = said === undefined ? { since: now, until: now } : { since: said.since, until: old.changedAt };
     }
   }
   return { ...read, changedAt: now, renewed: sample.holder === "agent", lacking };
@@ -185,11 +198,11 @@ function votesWithout(
   let device = 0;
   let longest: Milliseconds | undefined;
   for (const [reporter, seen] of Object.entries(observations)) {
-    const since = seen.lacking[node];
-    if (reporter === node || !seen.renewed || since === undefined || now - seen.changedAt > parameters.reportFreshness)
-      continue;
-    longest = Math.max(longest ?? 0, now - since);
-    if (now - since < parameters.fenceDelay) continue;
+    const absence = seen.lacking[node];
+    if (reporter === node || !seen.renewed || !absence || now - seen.changedAt > parameters.reportFreshness) continue;
+    const proven = absence.until - absence.since;
+    longest = Math.max(longest ?? 0, proven);
+    if (proven < parameters.fenceDelay) continue;
     sum += votes[reporter] ?? 0;
     // The device gives its votes to one partition: they count once, and only as far as such a report itself shows them.
     device = Math.max(device, Math.min(qdeviceVotes, seen.report?.qdeviceVotes ?? 0));

@@ -8,6 +8,8 @@
  * host may live on: T until its own corosync knows, F while the last proof of quorum is still good, W until the watchdog fires.
  */
 
+import { CLOSING_RENEWAL_MS } from "../../crds/index.ts";
+
 /** A duration in milliseconds, and why it is that long. */
 export interface Derived {
   readonly milliseconds: number;
@@ -59,8 +61,10 @@ const PROOF_AGE = 1000;
 const GUARD = 500;
 /** An agent writes a change of membership at once: until the CRM has seen it. */
 const REPORT_DELAY = 250;
+/** The two reports that a proof ends with: two renewals, and their way. The CRM looks at each at once. */
+const CLOSING_DELAY = 2 * CLOSING_RENEWAL_MS + 50;
 /** From the proof to the start command: take the lease, recover, the target's agent sees it. */
-const ACT_DELAY = 500;
+const ACT_DELAY = 250;
 const QDEVICE_TIMEOUT = 10_000;
 const QDEVICE_SYNC_TIMEOUT = 30_000;
 
@@ -91,7 +95,7 @@ export function deriveTimings(settings: TimingSettings): TimingsResult {
   const w = watchdogSeconds * 1000 + granularity;
   const m = leastFenceDelay(t, PROOF_AGE, w);
   const l = Math.max(0, m - 2 * renewal);
-  const bound = t + REPORT_DELAY + m + ACT_DELAY;
+  const bound = t + REPORT_DELAY + m + CLOSING_DELAY + ACT_DELAY;
   const timings: Timings = {
     membershipChange: {
       milliseconds: t,
@@ -112,7 +116,8 @@ export function deriveTimings(settings: TimingSettings): TimingsResult {
     },
     leaseRenewal: {
       milliseconds: renewal,
-      because: "an agent renews this often, and at once when its membership changes",
+      because:
+        "an agent renews this often, at once when its membership changes, and some times in a row when a proof can end",
     },
     reportFreshness: {
       milliseconds: 3 * renewal,
@@ -120,7 +125,7 @@ export function deriveTimings(settings: TimingSettings): TimingsResult {
     },
     recoveryBound: {
       milliseconds: bound,
-      because: `${t} ms until the others know, ${REPORT_DELAY} ms to report it, ${m} ms of proof, ${ACT_DELAY} ms to act`,
+      because: `${t} ms until the others know, ${REPORT_DELAY} ms to report it, ${m} ms of proof, ${CLOSING_DELAY} ms for the reports it ends with, ${ACT_DELAY} ms to act`,
     },
   };
   return checkTimings(timings) ?? { ok: true, timings };
