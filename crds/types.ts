@@ -49,8 +49,8 @@ export interface ClusterSpec {
    */
   tokenMilliseconds: number;
   /**
-   * An outside vote from a corosync-qnetd server, for clusters of an even number of nodes. Default: none. Certificates
-   * are made and distributed by the controllers.
+   * An outside vote from a corosync-qnetd server, for clusters of an even number of nodes. Default: none. Not set up by
+   * this version, so leave it out: corosync would expect its votes, and nobody would give them.
    */
   qdevice?: ClusterQDevice;
   /**
@@ -69,7 +69,8 @@ export interface ClusterSpec {
    */
   guestIds: GuestIdRange;
   /**
-   * How guests and their data move between nodes, unless a Migration or ReplicationJob says otherwise.
+   * How guests and their data move between nodes. Not used by this version: transfers are always mutual TLS over the
+   * first link.
    */
   migration: ClusterMigration;
   /**
@@ -103,18 +104,18 @@ export interface ClusterLink {
  */
 export interface ClusterCrypto {
   /**
-   * Cipher of the corosync traffic. Default AES256. Changing it is rolled out live.
+   * Cipher of the corosync traffic. Default AES256. A change waits until no watchdog is armed; see ha.disarm.
    */
   cipher: "AES256" | "AES192" | "AES128";
   /**
-   * Message authentication of the corosync traffic. Default SHA256.
+   * Message authentication of the corosync traffic. Default SHA256. A change waits as that of the cipher does.
    */
   hash: "SHA256" | "SHA384" | "SHA512";
 }
 
 /**
- * An outside vote from a corosync-qnetd server, for clusters of an even number of nodes. Default: none. Certificates
- * are made and distributed by the controllers.
+ * An outside vote from a corosync-qnetd server, for clusters of an even number of nodes. Default: none. Not set up by
+ * this version, so leave it out: corosync would expect its votes, and nobody would give them.
  */
 export interface ClusterQDevice {
   /**
@@ -171,8 +172,8 @@ export interface ClusterStorage {
    */
   name: string;
   /**
-   * ZFS: datasets with snapshots and replication. Btrfs: subvolumes with snapshots and replication. Directory: files,
-   * never snapshotted or replicated; for content that is shared between nodes or may be lost.
+   * ZFS: datasets with snapshots and replication. Btrfs: not run by this version. Directory: files, never snapshotted or
+   * replicated; for content that is shared between nodes or may be lost.
    */
   type: StorageType;
   /**
@@ -190,14 +191,15 @@ export interface ClusterStorage {
    */
   shared: boolean;
   /**
-   * Nodes that have this storage. Default: all. Guests that use it are placed on these only.
+   * Nodes that have this storage. Default: all. The others do not open it. HA does not look at this: confine guests that
+   * use it with a restricted HAGroup.
    */
   nodes?: string[];
 }
 
 /**
- * ZFS: datasets with snapshots and replication. Btrfs: subvolumes with snapshots and replication. Directory: files,
- * never snapshotted or replicated; for content that is shared between nodes or may be lost.
+ * ZFS: datasets with snapshots and replication. Btrfs: not run by this version. Directory: files, never snapshotted or
+ * replicated; for content that is shared between nodes or may be lost.
  */
 export type StorageType = "ZFS" | "Btrfs" | "Directory";
 
@@ -216,28 +218,29 @@ export interface GuestIdRange {
 }
 
 /**
- * How guests and their data move between nodes, unless a Migration or ReplicationJob says otherwise.
+ * How guests and their data move between nodes. Not used by this version: transfers are always mutual TLS over the
+ * first link.
  */
 export interface ClusterMigration {
   /**
    * Secure: mutual TLS between the agents. Insecure: in the clear, faster, for networks that nobody else can reach.
-   * Default Secure.
+   * Default Secure. Not used by this version, which is always Secure.
    */
   type: TransferType;
   /**
    * Network for the data of migrations and replication as CIDR; each node needs exactly one address in it. Default: the
-   * network of the first link.
+   * network of the first link. Not used by this version, which always takes that of the first link.
    */
   network?: string;
   /**
-   * Migrations that may run at once on a node. Default 1.
+   * Migrations that may run at once on a node. Default 1. Not used by this version.
    */
   maxParallel: number;
 }
 
 /**
  * Secure: mutual TLS between the agents. Insecure: in the clear, faster, for networks that nobody else can reach.
- * Default Secure.
+ * Default Secure. Not used by this version, which is always Secure.
  */
 export type TransferType = "Secure" | "Insecure";
 
@@ -256,8 +259,9 @@ export interface ClusterHA {
    */
   maxWorkers: number;
   /**
-   * Time-out of the watchdog on every node, in seconds. Default 10. A node that loses quorum resets within it; recovery
-   * elsewhere waits for it. The value the device really has is read back and used.
+   * Time-out of the watchdog on every node, in seconds. Default 10. A node without quorum is reset at most this long
+   * after the last pet; with three nodes and defaults that is at most 19.3 s after a cut. Recovery elsewhere waits for
+   * it. The value the device really has is read back and used.
    */
   watchdogSeconds: number;
   /**
@@ -666,25 +670,27 @@ export interface ClusterNodeSpec {
    */
   watchdog: NodeWatchdog;
   /**
-   * How it is made sure that the node is off before its guests start elsewhere.
+   * How it is made sure that the node is off before its guests start elsewhere. No fence device is asked in this
+   * version: use mode Watchdog.
    */
   fencing: NodeFencing;
   /**
    * Checks that may fail when the node joins. Default: none; nothing is changed on the host while a check fails.
    * RoundTripTime: the network is slower than 10 ms. NoGuests: guests run here already. TimeInSync: the clocks differ.
+   * No checks are made in this version.
    */
   ignorePrechecks?: ("RoundTripTime" | "NoGuests" | "TimeInSync")[];
   /**
-   * What happens when this object is deleted. Drain: guests are moved away and the jobs to this node removed first, and
-   * a failure stops the removal. Force: guests stay bound to the node, and its jobs are removed. In both cases the node
-   * leaves the cluster only when it is proven off or detached; the condition Removable says what is missing. Default
-   * Drain.
+   * What happens when this object is deleted. Drain: it waits until no guest is bound to the node (move them away
+   * first), then removes the jobs to it, with their copies. Force: guests stay bound to the node, and the jobs to it are
+   * removed. In both cases the node leaves the cluster only when its corosync is off, it is proven off, or it is
+   * detached; the condition Removable says what is missing. Default Drain.
    */
   removalPolicy: "Drain" | "Force";
   /**
-   * Separate this host from the cluster without reinstalling it: corosync is stopped and its files and keys are wiped.
-   * For a host that does not answer it is your word that it is off. Default: absent. Cannot be taken back. Delete the
-   * ClusterNode afterwards.
+   * Separate this host from the cluster without reinstalling it. For a host that does not answer it is your word that it
+   * is off. Delete the ClusterNode as well: only then does its agent stop corosync and wipe its files and keys. Default:
+   * absent. Cannot be taken back.
    */
   detach?: NodeDetach;
 }
@@ -719,33 +725,38 @@ export interface NodeWatchdog {
 }
 
 /**
- * How it is made sure that the node is off before its guests start elsewhere.
+ * How it is made sure that the node is off before its guests start elsewhere. No fence device is asked in this
+ * version: use mode Watchdog.
  */
 export interface NodeFencing {
   /**
    * Watchdog: the node resets itself, and the time for it is waited out. Hardware: a fence device must confirm that it
-   * is off. Both: whichever proves it first. Default Watchdog.
+   * is off. Both: whichever proves it first. Default Watchdog. No device is asked in this version: with Hardware nothing
+   * is recovered when the node is lost, and Both acts as Watchdog.
    */
   mode: FencingMode;
   /**
    * Fence devices that can switch this node off. Default none. Used in the order of their level; those of one level are
-   * one step and must all confirm.
+   * one step and must all confirm. Not used by this version.
    */
   devices?: FenceDevice[];
   /**
-   * What follows a proven fence. Recover: the guests start elsewhere. None: they wait for you. Default Recover.
+   * What follows a proven fence. Recover: the guests start elsewhere. None: they wait for you. Default Recover. Ignored
+   * by this version: it always recovers.
    */
   afterSuccess: "Recover" | "None";
   /**
    * What follows when no device of a Hardware or Both fence confirms. None: the guests wait. Recover: they start
-   * elsewhere as soon as the watchdog's time is over (mode Both only). Default None.
+   * elsewhere as soon as the watchdog's time is over (mode Both only). Default None. Ignored by this version, which asks
+   * no device.
    */
   afterFailure: "None" | "Recover";
 }
 
 /**
  * Watchdog: the node resets itself, and the time for it is waited out. Hardware: a fence device must confirm that it
- * is off. Both: whichever proves it first. Default Watchdog.
+ * is off. Both: whichever proves it first. Default Watchdog. No device is asked in this version: with Hardware nothing
+ * is recovered when the node is lost, and Both acts as Watchdog.
  */
 export type FencingMode = "Watchdog" | "Hardware" | "Both";
 
@@ -787,9 +798,9 @@ export interface LocalSecretReference {
 }
 
 /**
- * Separate this host from the cluster without reinstalling it: corosync is stopped and its files and keys are wiped.
- * For a host that does not answer it is your word that it is off. Default: absent. Cannot be taken back. Delete the
- * ClusterNode afterwards.
+ * Separate this host from the cluster without reinstalling it. For a host that does not answer it is your word that it
+ * is off. Delete the ClusterNode as well: only then does its agent stop corosync and wipe its files and keys. Default:
+ * absent. Cannot be taken back.
  */
 export interface NodeDetach {
   /**
@@ -807,9 +818,9 @@ export interface ClusterNodeStatus {
    */
   observedGeneration?: number;
   /**
-   * What HA takes the node for. Online: a member with a working agent. Maintenance: guests leave or have left. Unknown:
-   * not a member, nothing to fence. Fence: not a member, its guests wait for the proof that it is off. Gone: removed;
-   * forgotten after an hour.
+   * What HA takes the node for. Online: a member. Maintenance: guests leave or have left. Unknown: not a member; guests
+   * under HA that belong to it wait for the proof that it is off. Fence: proven off, its Lease is being taken. Gone:
+   * removed; forgotten after an hour.
    */
   state?: NodeState;
   /**
@@ -866,7 +877,7 @@ export interface ClusterNodeStatus {
    */
   watchdog?: WatchdogStatus;
   /**
-   * The checks before the host joins.
+   * The checks before the host joins. Not made by this version.
    */
   prechecks?: Precheck[];
   /**
@@ -882,9 +893,9 @@ export interface ClusterNodeStatus {
 }
 
 /**
- * What HA takes the node for. Online: a member with a working agent. Maintenance: guests leave or have left. Unknown:
- * not a member, nothing to fence. Fence: not a member, its guests wait for the proof that it is off. Gone: removed;
- * forgotten after an hour.
+ * What HA takes the node for. Online: a member. Maintenance: guests leave or have left. Unknown: not a member; guests
+ * under HA that belong to it wait for the proof that it is off. Fence: proven off, its Lease is being taken. Gone:
+ * removed; forgotten after an hour.
  */
 export type NodeState = "Online" | "Maintenance" | "Unknown" | "Fence" | "Gone";
 
@@ -1101,7 +1112,7 @@ export interface AgentStatus {
  */
 export interface TransferEndpoint {
   /**
-   * IP address. A migration network overrides it.
+   * IP address, that of the first link.
    */
   address?: string;
   /**
@@ -1196,8 +1207,8 @@ export interface FenceRecord {
 }
 
 /**
- * A virtual machine, a system container or a service that runs on one of the hosts. Tags are labels; notes are the
- * annotation quorate.dev/notes. Put it under HA with an HAResource of the same name.
+ * A virtual machine or a service that runs on one of the hosts. Tags are labels; notes are the annotation
+ * quorate.dev/notes. Put it under HA with an HAResource of the same name.
  */
 export interface Guest {
   apiVersion: "quorate.dev/v1alpha1";
@@ -1229,17 +1240,17 @@ export interface GuestSpec {
    */
   nodeName?: string;
   /**
-   * Start the guest when its node has booted and is quorate. Default false. Without effect under HA, where the
-   * HAResource says what should be.
+   * Start the guest when its node has booted and is quorate. Default false. Not used by this version: put the guest
+   * under HA, where the HAResource says what should be.
    */
   onBoot: boolean;
   /**
    * Place in the order of starting on boot, smallest first; stopping goes the other way. Default: after all that have
-   * one, by vmid.
+   * one, by vmid. Not used by this version.
    */
   startOrder?: number;
   /**
-   * Seconds to wait after this guest before the next one is started on boot. Default 0.
+   * Seconds to wait after this guest before the next one is started on boot. Default 0. Not used by this version.
    */
   startDelaySeconds: number;
   /**
@@ -1255,7 +1266,7 @@ export interface GuestSpec {
    */
   machine?: GuestMachine;
   /**
-   * A system container (LXC).
+   * A system container (LXC). Not run by this version.
    */
   container?: GuestContainer;
   /**
@@ -1291,7 +1302,7 @@ export interface GuestVolume {
    */
   storage: string;
   /**
-   * Size, for example 8Gi. It can grow but not shrink.
+   * Size, for example 8Gi. It cannot shrink, and growing a volume that exists has no effect in this version.
    */
   size: string;
   /**
@@ -1306,7 +1317,7 @@ export interface GuestVolume {
  */
 export interface GuestMachine {
   /**
-   * QEMU: run as a systemd unit of the host. Libvirt: a domain of libvirtd. Default QEMU. Cannot change.
+   * QEMU: run as a systemd unit of the host. Libvirt: not run by this version. Default QEMU. Cannot change.
    */
   driver: MachineDriver;
   /**
@@ -1334,7 +1345,7 @@ export interface GuestMachine {
   networks?: GuestNetwork[];
   /**
    * Whether the QEMU guest agent runs inside. Enabled: its file systems are frozen for the moment of a snapshot. Default
-   * Disabled.
+   * Disabled. Ignored by this version: a snapshot is of the moment, as after a power cut.
    */
   agent: "Enabled" | "Disabled";
   /**
@@ -1346,7 +1357,7 @@ export interface GuestMachine {
 }
 
 /**
- * QEMU: run as a systemd unit of the host. Libvirt: a domain of libvirtd. Default QEMU. Cannot change.
+ * QEMU: run as a systemd unit of the host. Libvirt: not run by this version. Default QEMU. Cannot change.
  */
 export type MachineDriver = "QEMU" | "Libvirt";
 
@@ -1369,7 +1380,7 @@ export interface GuestNetwork {
 }
 
 /**
- * A system container (LXC).
+ * A system container (LXC). Not run by this version.
  */
 export interface GuestContainer {
   /**
@@ -1574,7 +1585,7 @@ export interface HAResourceStatus {
   home?: string;
   /**
    * Whether the proof of its node's fence by waiting holds for it: its agent has answered for it under an armed
-   * watchdog. Otherwise it stays on a lost node until that is back, or a fence device confirms that it is off.
+   * watchdog. Otherwise it stays on a lost node until that is back.
    */
   guarded?: boolean;
   /**
@@ -1966,7 +1977,7 @@ export interface ReplicationJobSpec {
    */
   retention: Retention;
   /**
-   * How the data is sent.
+   * How the data is sent. Not used by this version.
    */
   transfer: ReplicationTransfer;
   /**
@@ -1998,26 +2009,29 @@ export interface RetentionPolicy {
    */
   last: number;
   /**
-   * Intervals in which one snapshot each is kept, joined by |, for example 24x1h|7x1d|4x1w. Default: none.
+   * Intervals in which one snapshot each is kept, joined by |, for example 24x1h|7x1d|4x1w. Default: none. Ignored by
+   * this version: use last.
    */
   grid?: string;
 }
 
 /**
- * How the data is sent.
+ * How the data is sent. Not used by this version.
  */
 export interface ReplicationTransfer {
   /**
-   * Secure: mutual TLS between the agents. Insecure: in the clear. Default: Cluster.spec.migration.type.
+   * Secure: mutual TLS between the agents. Insecure: in the clear. Default: Cluster.spec.migration.type. Not used by
+   * this version, which is always Secure.
    */
   type?: TransferType;
   /**
-   * Network for the data as CIDR. Default: Cluster.spec.migration.network.
+   * Network for the data as CIDR. Default: Cluster.spec.migration.network. Not used by this version, which always takes
+   * that of the first link.
    */
   network?: string;
   /**
    * Auto: Zstd where the network is slower than the compressor, as with a low rateMBps. None: never. Zstd: always.
-   * Default Auto.
+   * Default Auto. Not used by this version, which never compresses.
    */
   compression: "Auto" | "None" | "Zstd";
 }
@@ -2227,7 +2241,7 @@ export interface TransferProgress {
    */
   bytesPerSecond?: number;
   /**
-   * Seconds it will still take.
+   * Seconds it will still take. Not set by this version.
    */
   etaSeconds?: number;
 }
@@ -2264,20 +2278,23 @@ export interface MigrationSpec {
   target: string;
   /**
    * Live: while it runs. Relocate: stop, move, start. Auto: live where the guest runs and its driver can, else relocate.
-   * Default Auto.
+   * Default Auto. This version always relocates, whatever is asked for.
    */
   mode: MigrationMode;
   /**
-   * Secure: mutual TLS. Insecure: in the clear. Default: Cluster.spec.migration.type. Required with network.
+   * Secure: mutual TLS. Insecure: in the clear. Default: Cluster.spec.migration.type. Required with network. Not used by
+   * this version, which is always Secure.
    */
   type?: TransferType;
   /**
    * Network for the data as CIDR; both nodes need exactly one address in it. Default: Cluster.spec.migration.network.
+   * Not used by this version, which always takes that of the first link.
    */
   network?: string;
   /**
    * Take the guest from a node that is proven off, from its last replica on the target. Default: absent; then a
-   * migration needs its source. What was written after that replica is lost.
+   * migration needs its source. What was written after that replica is lost. Refused by this version
+   * (ForceNotAvailable).
    */
   force?: MigrationForce;
   /**
@@ -2288,13 +2305,14 @@ export interface MigrationSpec {
 
 /**
  * Live: while it runs. Relocate: stop, move, start. Auto: live where the guest runs and its driver can, else relocate.
- * Default Auto.
+ * Default Auto. This version always relocates, whatever is asked for.
  */
 export type MigrationMode = "Auto" | "Live" | "Relocate";
 
 /**
  * Take the guest from a node that is proven off, from its last replica on the target. Default: absent; then a
- * migration needs its source. What was written after that replica is lost.
+ * migration needs its source. What was written after that replica is lost. Refused by this version
+ * (ForceNotAvailable).
  */
 export interface MigrationForce {
   /**
@@ -2317,7 +2335,7 @@ export interface MigrationStatus {
    */
   state?: MigrationState;
   /**
-   * How it moves or moved.
+   * How it moves or moved. Always Relocate in this version.
    */
   mode?: "Live" | "Relocate";
   /**
@@ -2341,15 +2359,15 @@ export interface MigrationStatus {
    */
   finishedAt?: string;
   /**
-   * Milliseconds for which the guest stood still.
+   * Milliseconds for which the guest stood still. Not measured by this version.
    */
   downtimeMilliseconds?: number;
   /**
-   * How old the replica was that a forced migration started from.
+   * How old the replica was that a forced migration started from. Not set by this version.
    */
   ageOfDataSeconds?: number;
   /**
-   * How far a transfer is. Refreshed every few seconds while it runs.
+   * How far a transfer is. Not set by this version.
    */
   progress?: TransferProgress;
   /**

@@ -102,7 +102,11 @@ function addMoving(top: Command): void {
     .description("move a guest to another node")
     .argument("<guest>", "name of the Guest", objectName)
     .argument("<node>", "name of the ClusterNode it goes to", objectName)
-    .option("--relocate", "stop it, move it, start it, also where it could move while it runs", false)
+    .option(
+      "--relocate",
+      "stop it, move it, start it, also where it could move while it runs (always so in this version)",
+      false,
+    )
     .option("--watch", "stay until it has moved; exit code 1 when it has not", false)
     .action(withConnection(migrate));
   top

@@ -259,10 +259,10 @@ function requiredPorts(cluster: Cluster, nodes: readonly ClusterNode[]): Require
       purpose: `corosync, link ${link}`,
     };
   });
-  const { qdevice, migration } = cluster.spec;
+  const { qdevice } = cluster.spec;
   if (qdevice)
     ports.push({ protocol: "TCP", ports: String(qdevice.port), from: "nodes", to: qdevice.host, purpose: "QDevice" });
-  const where = migration.network ?? cluster.spec.links[0]?.network ?? "nodes";
+  const where = firstNetwork(cluster) ?? "nodes";
   const transfer = new Set(
     nodes.map(({ status }) => status?.agent?.transferEndpoint?.port).filter((port) => port !== undefined),
   );
@@ -276,4 +276,12 @@ function requiredPorts(cluster: Cluster, nodes: readonly ClusterNode[]): Require
     });
   }
   return ports;
+}
+
+/** That of the lowest link, where agents receive; undefined when each node gives its address itself. */
+function firstNetwork({ spec: { links } }: Cluster): string | undefined {
+  const [first] = links
+    .map(({ number, network }, index) => ({ number: number ?? index, network }))
+    .toSorted((a, b) => a.number - b.number);
+  return first?.network;
 }

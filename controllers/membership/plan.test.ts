@@ -122,6 +122,21 @@ describe("a settled cluster", () => {
       ["UDP 5405 10.6.0.0/24", "UDP 5406 10.6.1.0/24", "TCP 7474 10.6.0.0/24"],
     );
   });
+  test("shows the port of the agents in the network where they receive: that of the lowest link", () => {
+    const links = [
+      { number: 4, network: "10.6.1.0/24" },
+      { number: 2, network: "10.6.0.0/24" },
+    ];
+    const nodes = [1, 2, 3].map((n) =>
+      node(n, {}, { ...runs(1), agent: { transferEndpoint: { address: `10.6.0.${n}`, port: 7474 } } }),
+    );
+    const clusters = [cluster({ links, migration: { network: "10.7.0.0/24" } })];
+    const { requiredPorts } = planMembership(settled({ clusters, nodes })).clusterStatuses.get("lab") ?? {};
+    assert.deepEqual(
+      requiredPorts?.filter(({ protocol }) => protocol === "TCP").map(({ from, to }) => [from, to]),
+      [["10.6.0.0/24", "10.6.0.0/24"]],
+    );
+  });
   test("keeps the time of a condition that did not change, and stamps one that did", () => {
     const before = planMembership(settled()).clusterStatuses.get("lab");
     assert.ok(before);
