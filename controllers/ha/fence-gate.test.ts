@@ -201,3 +201,33 @@ test("what was last heard just before the node came back proves nothing for the 
     }
   }
 });
+
+test("what was said before the node renewed its lease is no word against it", () => {
+  // Off for long; then it is back and renews, and a report from before comes late: only the next one, which has the node, tells.
+  const off = run(fresh(), 21, bothLack);
+  const tokens: Record<string, number> = { ...off.tokens, n3: (off.tokens.n3 ?? 0) + 1 };
+  const sample = (node: string, token: number, report: MembershipReport): LeaseSample => ({
+    node,
+    token: String(token),
+    holder: "agent",
+    report,
+  });
+  let { observations, now } = off;
+  const look = (seconds: number, late: number) => {
+    now += seconds * 1000;
+    const reporters = ["n1", "n2"].map((node) => sample(node, (tokens[node] ?? 0) + late, without3));
+    observations = observeLeases(observations, [...reporters, sample("n3", tokens.n3 ?? 0, all)], nodes, now, gate);
+  };
+  look(1, 0);
+  look(5, 1);
+  const patient = { ...gate, leaseDuration: 1000 };
+  const input = {
+    observations,
+    node: "n3",
+    votes,
+    qdeviceVotes: 0,
+    quorumOverride: false,
+    fencing: "Watchdog",
+  } as const;
+  assert.equal(fenceGate(input, now, patient).proven, false);
+});

@@ -194,12 +194,15 @@ function votesWithout(
   now: Milliseconds,
   parameters: GateParameters,
 ): { votes: number; longest: Milliseconds | undefined } {
+  const lease = observations[node];
   let sum = 0;
   let device = 0;
   let longest: Milliseconds | undefined;
   for (const [reporter, seen] of Object.entries(observations)) {
     const absence = seen.lacking[node];
     if (reporter === node || !seen.renewed || !absence || now - seen.changedAt > parameters.reportFreshness) continue;
+    // A node that was back since, and acted, has renewed its Lease: what was said before is no word against it.
+    if (lease === undefined || absence.until <= lease.changedAt) continue;
     const proven = absence.until - absence.since;
     longest = Math.max(longest ?? 0, proven);
     if (proven < parameters.fenceDelay) continue;

@@ -30,6 +30,10 @@
 #ifndef L
 #define L 3
 #endif
+/* A reporter that is silent for longer begins anew (WITH_REPORTS). */
+#ifndef FRESH
+#define FRESH 2
+#endif
 /* How often the environment may do something in all: more finds more, and costs states. */
 #ifndef FAULTS
 #define FAULTS 5
@@ -77,6 +81,23 @@ byte lacking = 0;           /* ticks of uninterrupted reports without A, to M */
 /* The rest of the cluster. */
 bool guestB = false;
 
+#ifdef WITH_REPORTS
+/*
+ * What the majority says is on its way for as long as it likes: after a report is written, its agents look, and what they found is
+ * written at some later time. Without this the CRM sees the majority's membership itself.
+ */
+bool lookLacks = false;     /* the last look found a membership without A; it is not written yet */
+bool lookGap = true;        /* A was a member at some time between that look and the one before */
+bool wasMember = true;      /* ... and since the last look */
+bool heard = false;         /* a report was written in this tick, with: */
+bool saidLacks = false;
+bool saidGap = false;
+byte silence = 0;           /* ticks since the CRM last heard one, to FRESH */
+bool begun = false;         /* reports without A, without a gap: `lacking` counts the ticks since the first */
+bool enough = false;        /* the newest of them came when M was over */
+bool proven = false;        /* so did the one before it */
+#endif
+
 /* What must never be. */
 #define twice (guestA && guestB)
 
@@ -84,6 +105,42 @@ inline resetA() {
   guestA = false; bootedA = false; armed = false; expiring = false; epochA = 0; holdsBoot = false;
   quorateA = false; hostFrozen = false; petAge = 0; proofAge = F + 1; agentRuns = false; keeperRuns = false
 }
+
+#ifdef WITH_REPORTS
+#define forgetReports begun = false; enough = false; proven = false; silence = 0; lacking = 0
+#ifdef BREAK_COUNT_SILENCE
+#define gone (begun && lacking >= M)
+#else
+#define gone (begun && proven)
+#endif
+
+inline reports() {
+  if :: memberSeen -> wasMember = true :: else -> skip fi;
+  if
+  :: heard = true; saidLacks = lookLacks; saidGap = lookGap;
+     lookLacks = !memberSeen; lookGap = wasMember; wasMember = memberSeen
+  :: heard = false
+  fi
+}
+
+inline hear() {
+  if :: begun && lacking < M -> lacking++ :: else -> skip fi;
+  if
+  :: override -> forgetReports
+  :: !override && heard && !saidLacks -> forgetReports
+  :: !override && heard && saidLacks && begun && !saidGap -> silence = 0; proven = enough; enough = (lacking >= M)
+  :: !override && heard && saidLacks && (!begun || saidGap) -> forgetReports; begun = true
+  :: !override && !heard -> if :: silence < FRESH -> silence++ :: else -> forgetReports fi
+  fi;
+#ifndef BREAK_WORDS_BEFORE_RENEWAL
+  if :: renewed -> enough = false; proven = false :: else -> skip fi;    /* what was said before A renewed its Lease is no word against it */
+#endif
+  saidLacks = false; saidGap = false
+}
+#else
+#define forgetReports lacking = 0
+#define gone (lacking >= M)
+#endif
 
 /* One thing that goes wrong, or right again. */
 inline environment() {
@@ -101,7 +158,7 @@ inline environment() {
      :: bootedA -> hostFrozen = !hostFrozen
      :: bootedA -> resetA()                                        /* power lost */
      :: !bootedA -> bootedA = true; agentRuns = true; keeperRuns = true; corosyncRuns = true; stale = T
-     :: crmRuns = !crmRuns; unchanged = 0; lacking = 0             /* a restart forgets both clocks */
+     :: crmRuns = !crmRuns; unchanged = 0; forgetReports             /* a restart forgets both clocks */
 #ifdef WITH_OVERRIDE
      :: override = !override
 #endif
@@ -210,6 +267,9 @@ inline crm() {
   if
   :: crmRuns && apiCrm ->
      if :: renewed -> unchanged = 0 :: else -> if :: unchanged < L -> unchanged++ :: else -> skip fi fi;
+#ifdef WITH_REPORTS
+     hear();
+#else
      if
 #ifdef BREAK_IGNORE_OVERRIDE
      :: memberSeen -> lacking = 0
@@ -218,11 +278,12 @@ inline crm() {
 #endif
      :: else -> if :: lacking < M -> lacking++ :: else -> skip fi
      fi;
+#endif
      if
 #ifdef BREAK_LEASE_ONLY
      :: unchanged >= L && !takenByCrm && !ownerIsB -> takenByCrm = true; epoch++
 #endif
-     :: unchanged >= L && lacking >= M && !takenByCrm && !ownerIsB ->
+     :: unchanged >= L && gone && !takenByCrm && !ownerIsB ->
 #ifdef WITH_FENCE_DEVICE
         resetA();                                                          /* taken only when the device confirmed "off" */
 #endif
@@ -230,7 +291,7 @@ inline crm() {
      :: takenByCrm && !ownerIsB -> ownerIsB = true
      :: else -> skip
      fi
-  :: crmRuns && !apiCrm -> unchanged = 0; lacking = 0                     /* it sees nothing: both clocks start again */
+  :: crmRuns && !apiCrm -> unchanged = 0; forgetReports                     /* it sees nothing: both clocks start again */
   :: else -> skip
   fi
 }
@@ -247,6 +308,9 @@ active proctype world() {
   :: atomic {
        environment();
        corosync();
+#ifdef WITH_REPORTS
+       reports();
+#endif
        if
        :: true -> keeper(); agent()
        :: true -> agent(); keeper()

@@ -47,6 +47,7 @@ describe("the fencing protocol, model-checked", () => {
     "with short times and many faults": { FAULTS: 8 },
     "with a longer watchdog": { FAULTS: 6, T: 3, W: 4, L: 5 },
     "with a quorum override": { FAULTS: 6, WITH_OVERRIDE: true },
+    "with reports that are on their way for any time": { FAULTS: 6, WITH_REPORTS: true },
     "with a watchdog that does not fire, behind a fence device": {
       FAULTS: 6,
       WITH_BROKEN_WATCHDOG: true,
@@ -72,6 +73,11 @@ describe("the fencing protocol, model-checked", () => {
     "M is one tick shorter than T + F + W": { T: 2, F: 1, W: 4, M: 6 },
     "M is far too short": { M: 3 },
     "the time under a quorum override counts": { WITH_OVERRIDE: true, BREAK_IGNORE_OVERRIDE: true },
+    "a report counts up to now, not to the one before the newest": { WITH_REPORTS: true, BREAK_COUNT_SILENCE: true },
+    "words from before the node renewed its Lease count against it": {
+      WITH_REPORTS: true,
+      BREAK_WORDS_BEFORE_RENEWAL: true,
+    },
     "a thawed corosync is believed at once": { W: 4, BREAK_BELIEVE_AFTER_GAP: true },
     "the guest starts before the watchdog is armed": { BREAK_START_BEFORE_ARM: true },
     "the watchdog does not fire and there is no fence device": { WITH_BROKEN_WATCHDOG: true },
