@@ -171,6 +171,45 @@ test("a fence that a dead leader began for a node alone ends when the node is ba
   assert.equal(result.state.services.web?.state, "Started");
 });
 
+/** Failed over to n2, where its agent has started it. */
+const failedOver = (): CrmState => started(view({ services: { web: service("n2") } }));
+const away = view({ services: {}, withoutGuest: new Set(["web"]) });
+
+test("a Guest that is deleted and made anew for another node is started on neither while it may run where it was", () => {
+  const deleted = step(failedOver(), away, 20_000);
+  assert.deepEqual(deleted.effects, []);
+  assert.equal(deleted.state.services.web?.node, "n2");
+  assert.match(deleted.events.map(({ message }) => message).join(), /apply it with spec\.nodeName n2, or delete/);
+  const again = step(deleted.state, view({ services: { web: service("n1", { running: false }) } }), 60_000);
+  assert.deepEqual([again.state.services.web?.state, again.state.services.web?.node], ["Error", "n2"]);
+  assert.deepEqual(kinds(again.effects), ["setService"]);
+  assert.match(again.events.map(({ message }) => message).join(), /bound to node n1, but it belongs to node n2/);
+  const back = step(deleted.state, view({ services: { web: service("n2") } }), 60_000);
+  assert.deepEqual(back.effects, [], "made anew where it runs, it goes on");
+});
+
+test("a Guest that is made anew for another node while HA is disarmed is not believed when it is armed, until it runs there", () => {
+  const policy = { scheduler: "basic", rebalanceOnStart: false, disarm: "Ignore" } as const;
+  const disarmed = step(step(failedOver(), { ...away, policy }, 20_000).state, { ...away, policy }, 40_000).state;
+  assert.equal(disarmed.disarm?.agreed, true);
+  const arm = (running: boolean) =>
+    step(disarmed, view({ services: { web: service("n1", { running }) } }), 60_000).state.services.web;
+  assert.deepEqual([arm(false)?.state, arm(false)?.node], ["Error", "n2"]);
+  assert.deepEqual([arm(true)?.state, arm(true)?.node], ["Started", "n1"]);
+});
+
+test("a guest that is taken under HA again is left alone when its binding is not where it was, until it runs there", () => {
+  const adopted = (change: Partial<ServiceView>) =>
+    step(initialCrmState({}, {}, 0), view({ services: { web: service("n1", { lastNode: "n2", ...change }) } }), 20_000)
+      .state.services.web;
+  assert.deepEqual([adopted({ running: false })?.state, adopted({ running: false })?.node], ["Error", "n2"]);
+  assert.deepEqual([adopted({ running: true })?.state, adopted({ running: true })?.node], ["Started", "n1"]);
+});
+
+test("a service whose HAResource is deleted is dropped, whether its Guest is there or not", () => {
+  assert.deepEqual(kinds(step(failedOver(), view({ services: {} }), 20_000).effects), ["dropService"]);
+});
+
 test("a guest on a live move belongs to the target when its source is fenced: it may have arrived", () => {
   const ask = { op: "move", service: "web", target: "n3", mode: "live" } as const;
   const moving = step(started(), view({ requests: [ask] }), 1000).state;

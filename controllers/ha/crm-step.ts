@@ -19,6 +19,7 @@ import type {
   Milliseconds,
   NodeRecord,
   ServiceRecord,
+  ServiceView,
 } from "./types.ts";
 
 export const DEFAULT_CRM_PARAMETERS: CrmParameters = {
@@ -82,15 +83,34 @@ function adoptAndDrop(round: Round): void {
   for (const id in round.view.services) if (!round.services.has(id)) unknown.push(id);
   for (const id of unknown.sort()) {
     const view = round.view.services[id];
-    if (!view || view.requested === "Ignored") continue;
-    round.event("service.adopt", "service", id, { node: view.owner });
-    round.adopt(id, { node: view.owner, state: view.requested === "Started" ? "RequestStart" : "RequestStop" });
+    if (view && view.requested !== "Ignored") adopt(round, id, view);
   }
   for (const id of round.serviceIds()) {
     const view = round.view.services[id];
-    if (!view) round.drop(id, "deleted");
+    if (!view) dropUnlessGuestIsAway(round, id);
     else if (view.requested === "Ignored") round.drop(id, "ignored");
   }
+}
+
+/** The binding says where it is; where it says another node than before, and nobody there has seen it run, it may run on either. */
+function adopt(round: Round, id: string, view: ServiceView): void {
+  const { owner, lastNode } = view;
+  round.event("service.adopt", "service", id, { node: owner });
+  if (lastNode === undefined || lastNode === owner || view.running) {
+    round.adopt(id, { node: owner, state: view.requested === "Started" ? "RequestStart" : "RequestStop" });
+  } else {
+    round.event("service.bound-elsewhere", "service", id, { node: lastNode, owner });
+    round.adopt(id, { node: lastNode, state: "Error" });
+  }
+}
+
+/**
+ * A Guest that is deleted still runs where it ran, and one that is made anew may name another node: the record of where it is must
+ * outlive it. Only the end of the HAResource says that nobody is to care any more.
+ */
+function dropUnlessGuestIsAway(round: Round, id: string): void {
+  if (round.view.withoutGuest?.has(id) !== true) round.drop(id, "deleted");
+  else if (round.newRound) round.event("service.guest-away", "service", id, { node: round.services.get(id)?.node });
 }
 
 function stepServices(round: Round): void {

@@ -94,12 +94,17 @@ function arm(round: Round): void {
   round.event("disarm.ended", "cluster", undefined);
 }
 
-/** While nobody watched, guests may have been moved by hand: their binding says where they are. */
+/**
+ * While nobody watched, guests may have been moved by hand: their binding says where they are. By default only once the agent there says
+ * that it runs: a Guest that was made anew names any node, and still runs where it was. What is left is given up where it was.
+ */
 function adoptOutsideMoves(round: Round): void {
   for (const id of round.serviceIds()) {
     const record = round.services.get(id);
-    const owner = round.view.services[id]?.owner;
-    if (!record || owner === undefined || owner === record.node) continue;
+    const view = round.view.services[id];
+    if (!record || !view || view.owner === record.node) continue;
+    if (!round.reference && !view.running) continue;
+    const { owner } = view;
     round.event("service.relocated-outside", "service", id, { node: record.node, target: owner });
     round.amend(id, { node: owner });
     round.renewCommand(id);

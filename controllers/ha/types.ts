@@ -159,6 +159,8 @@ export interface ServiceView {
   readonly requested: RequestedState;
   /** Where the guest's binding says it is (Guest.spec.nodeName). */
   readonly owner: string;
+  /** Where the CRM had it last, by the object: for one that is taken under HA again. */
+  readonly lastNode?: string;
   readonly maxRestart: number;
   readonly maxRelocate: number;
   readonly failback: boolean;
@@ -223,6 +225,8 @@ export interface CrmView {
   readonly sameRound: boolean;
   readonly nodes: Readonly<Record<string, NodeView>>;
   readonly services: Readonly<Record<string, ServiceView>>;
+  /** Services that are under HA still, and whose guest is not there or bound to no node: what is known of them stays known. */
+  readonly withoutGuest?: ReadonlySet<string>;
   readonly groups: Readonly<Record<string, Group>>;
   readonly rules: readonly Rule[];
   readonly policy: HaPolicy;
