@@ -1,5 +1,6 @@
 import type { Clock } from "../../clock.ts";
-import { classify } from "../../errors.ts";
+import { CLUSTER_NODES, CLUSTERS, GUESTS, HA_RESOURCES } from "../../crds/index.ts";
+import { classify, QuorateError } from "../../errors.ts";
 import { type EventRecorder, histogram, type KubeClient, rfc3339 } from "../../kube/index.ts";
 import type { Logger } from "../../log.ts";
 import {
@@ -132,10 +133,12 @@ export class ClusterCrm {
     let steps = 0;
     try {
       for (let step = 0; step < STEPS_A_ROUND; step += 1) {
+        const read = await this.#readToBegin(leadership);
         this.look();
         const known = { changes: this.#changes, verdict: this.#observer.verdict };
-        const objects = this.#options.objects();
-        if (objects === undefined || leadership.signal.aborted || !leadership.mayAct()) return;
+        const cached = this.#options.objects();
+        if (cached === undefined || leadership.signal.aborted || !leadership.mayAct()) return;
+        const objects = { ...cached, ...read };
         steps += 1;
         this.#quiet = undefined;
         const { leasesChanged, quiet } = await this.#step(objects, leadership, clock.elapsedMs());
@@ -218,8 +221,33 @@ export class ClusterCrm {
     }
   }
 
+  /**
+   * What the records are rebuilt from, as the API server has it now. The caches are of streams of their own, each as late as it may be:
+   * together they can show a state that never was, as the binding of a recovery without its record.
+   */
+  async #readToBegin({ incarnation, signal }: Leadership): Promise<Partial<ClusterObjects>> {
+    const cached = this.#options.objects();
+    if (cached === undefined || !this.#mustBegin(incarnation)) return {};
+    const { client, namespace } = this.#options;
+    const { name } = cached.cluster.metadata;
+    const all = { namespace, signal };
+    const [cluster, nodes, guests, resources] = await Promise.all([
+      client.get(CLUSTERS, { namespace, name }, { signal }),
+      client.list(CLUSTER_NODES, all),
+      client.list(GUESTS, all),
+      client.list(HA_RESOURCES, all),
+    ]);
+    if (cluster === undefined)
+      throw new QuorateError("transient", "ClusterGone", `Cluster "${name}" is deleted; nothing is decided for it`);
+    return { cluster, nodes: nodes.items, guests: guests.items, resources: resources.items };
+  }
+
+  #mustBegin(incarnation: string): boolean {
+    return this.#state === undefined || this.#incarnation !== incarnation;
+  }
+
   #begin(objects: ClusterObjects, incarnation: string, now: Milliseconds): CrmState {
-    if (this.#state !== undefined && this.#incarnation === incarnation) return this.#state;
+    if (this.#state !== undefined && !this.#mustBegin(incarnation)) return this.#state;
     this.#incarnation = incarnation;
     this.#beginnings += 1;
     const services = Object.fromEntries(

@@ -175,6 +175,24 @@ test("a fence that a dead leader began for a node alone ends when the node is ba
 const failedOver = (): CrmState => started(view({ services: { web: service("n2") } }));
 const away = view({ services: {}, withoutGuest: new Set(["web"]) });
 
+test("a recovery that a dead leader had bound already is not decided again: nothing is proven of the node that has it", () => {
+  const given = started();
+  const { web } = given.services;
+  assert.ok(web);
+  const others = { a: service("n2"), b: service("n2") }; // n3 would be the better place
+  const state = {
+    ...given,
+    services: { ...started(view({ services: others })).services, web: { ...web, state: "Fence" as const } },
+  };
+  const n1 = node({ ...gone, fence: proven, lease: "crm" });
+  const recovered = (owner: string) =>
+    step(state, view({ nodes: { n1, n2: node(), n3: node() }, services: { web: service(owner), ...others } }), 20_000);
+  const kept = recovered("n2");
+  assert.ok(!kinds(kept.effects).includes("setNodeOwner"), JSON.stringify(kept.effects));
+  assert.deepEqual([kept.state.services.web?.state, kept.state.services.web?.node], ["Started", "n2"]);
+  for (const owner of ["n1", "n9"]) assert.equal(recovered(owner).state.services.web?.node, "n3", owner);
+});
+
 test("a Guest that is deleted and made anew for another node is started on neither while it may run where it was", () => {
   const deleted = step(failedOver(), away, 20_000);
   assert.deepEqual(deleted.effects, []);
@@ -400,7 +418,8 @@ test("in any history: no recovery without the lease in the CRM's hands, no two c
           if (effect.type !== "setNodeOwner") continue;
           const old = before.services[effect.service];
           const moved = old?.target === effect.node && services[effect.service]?.result?.outcome === "Ok";
-          const fenced = nodes[effect.from as "n1"].lease === "crm" || old?.state === "Recovery";
+          const wasThere = effect.from === old?.node || effect.node === old?.target;
+          const fenced = wasThere && (nodes[effect.from as "n1"].lease === "crm" || old?.state === "Recovery");
           assert.ok(
             moved || fenced,
             `${effect.service} was given from ${effect.from} to ${effect.node} without fence or finished move`,
