@@ -115,6 +115,30 @@ test("agents hear that the CRM has agreed to a disarm only after it is on record
   assert.deepEqual(kinds(first.effects), ["setService", "setDisarm"]);
 });
 
+test("a disarm asks anew of every agent that has answered, so that none has to keep its watchdog", () => {
+  const policy = { scheduler: "basic", rebalanceOnStart: false, disarm: "Ignore" } as const;
+  const look = (state: CrmState, now: number) =>
+    step(state, view({ policy, services: { web: service("n1", { result: answerOf(state) }) } }), now).state;
+  // Adopted and unguarded: its first answer comes in the look that agrees, the second before the agent has heard of it.
+  const first = look(step(initialCrmState({}, {}, 0), view()).state, 20_000);
+  assert.deepEqual([first.disarm?.agreed, first.services.web?.guarded], [true, false]);
+  const second = look(first, 21_000);
+  const { web } = second.services;
+  assert.notEqual(web?.command.uid, first.services.web?.command.uid);
+  const rest = step(second, view({ policy }), 40_000);
+  assert.equal(rest.state.services.web, web, "not again without an answer");
+});
+
+test("a guest that ends while the agents let go does not hold up the disarm", () => {
+  const policy = { scheduler: "basic", rebalanceOnStart: false, disarm: "Ignore" } as const;
+  const down = { web: service("n1", { running: false }) };
+  const agreed = step(started(), view({ policy }), 20_000).state;
+  assert.equal(agreed.disarm?.phase, "Disarming");
+  const closed = node({ agentMode: "Disarmed" });
+  const done = step(agreed, view({ policy, services: down, nodes: { n1: closed, n2: closed, n3: closed } }), 21_000);
+  assert.equal(done.state.disarm?.phase, "Disarmed");
+});
+
 test("a guest that was left in Error is not recovered by time-outs after it was disabled, before its agent answered", () => {
   const failed = started();
   const { web } = failed.services;
