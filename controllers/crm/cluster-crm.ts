@@ -71,6 +71,8 @@ export class ClusterCrm {
   readonly #metrics: CrmMetrics;
   readonly #fences = new Map<string, FenceProof>();
   #state: CrmState | undefined;
+  /** On no object, so that it must outlive a write that fails. */
+  #left: NonNullable<CrmState["left"]> = {};
   #incarnation = "";
   /** How often it began from the objects: each begins to count commands anew, and no uid may come twice. */
   #beginnings = 0;
@@ -120,6 +122,7 @@ export class ClusterCrm {
   /** This replica leads no more: the next time, it begins from the objects. */
   forget(): void {
     this.#state = undefined;
+    this.#left = {};
     this.#quiet = undefined;
     this.#metrics.forget();
   }
@@ -189,6 +192,7 @@ export class ClusterCrm {
         writeClusterStatus(client, objects.cluster, leadership.identity, disarm, wall, leadership.signal),
     });
     this.#state = result.state;
+    this.#left = result.state.left ?? {};
     this.#metrics.step(result, view, now, (node) => this.#observer.lastMemberAt(node));
     for (const event of result.events) this.#tell(event, objects);
     const { signal } = leadership;
@@ -250,9 +254,10 @@ export class ClusterCrm {
     if (this.#state !== undefined && !this.#mustBegin(incarnation)) return this.#state;
     this.#incarnation = incarnation;
     this.#beginnings += 1;
+    const guests = new Map(objects.guests.map((guest) => [guest.metadata.name, guest]));
     const services = Object.fromEntries(
       objects.resources.flatMap((resource) => {
-        const record = serviceRecordOf(resource, now);
+        const record = serviceRecordOf(resource, guests.get(resource.metadata.name), now);
         return record === undefined ? [] : [[resource.metadata.name, record] as const];
       }),
     );
@@ -262,7 +267,7 @@ export class ClusterCrm {
         return state === undefined ? [] : [[node.metadata.name, state] as const];
       }),
     );
-    return initialCrmState(services, nodes, now, disarmOf(objects.cluster));
+    return { ...initialCrmState(services, nodes, now, disarmOf(objects.cluster)), left: this.#left };
   }
 
   /** Wall times and the age of the data, for people: nothing is decided by them. */

@@ -13,7 +13,7 @@ const RUNNING: HAResourceStatus = {
 };
 
 function processed(status: HAResourceStatus): string | undefined {
-  return serviceRecordOf({ metadata: { name: "web" }, spec: {}, status } as HAResource, 0)?.processed;
+  return serviceRecordOf({ metadata: { name: "web" }, spec: {}, status } as HAResource, undefined, 0)?.processed;
 }
 
 describe("an answer that a leader finds", () => {

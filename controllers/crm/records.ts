@@ -3,6 +3,7 @@ import type {
   ClusterNodeStatus,
   Failover,
   FenceRecord,
+  Guest,
   HAResource,
   HAResourceStatus,
 } from "../../crds/index.ts";
@@ -27,7 +28,11 @@ const SERVICE_STATES: ReadonlySet<string> = new Set<ServiceState>([
  * What HAResource.status says of a service, for a CRM that begins; undefined when nothing was decided of it yet, or when it was
  * ignored: then it is adopted anew, unguarded. Times of others are not used: `since` begins again now.
  */
-export function serviceRecordOf(resource: HAResource, now: Milliseconds): ServiceRecord | undefined {
+export function serviceRecordOf(
+  resource: HAResource,
+  guest: Guest | undefined,
+  now: Milliseconds,
+): ServiceRecord | undefined {
   const status = resource.status;
   if (status?.state === undefined || status.node === undefined || status.command === undefined) return undefined;
   if (!SERVICE_STATES.has(status.state)) return undefined;
@@ -47,6 +52,8 @@ export function serviceRecordOf(resource: HAResource, now: Milliseconds): Servic
     relocations: status.attempts?.relocations ?? 0,
     ...(status.home === undefined ? {} : { home: status.home }),
     ...(status.guarded === undefined ? {} : { guarded: status.guarded }),
+    ...(resource.metadata.uid === undefined ? {} : { uid: resource.metadata.uid }),
+    ...(guest?.metadata.uid === undefined ? {} : { guestUid: guest.metadata.uid }),
     ...(isTakenIn(status) ? { processed: `${status.command.uid}/Ok` } : {}),
   };
 }

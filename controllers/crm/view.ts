@@ -114,6 +114,8 @@ function serviceView(resource: HAResource, guest: Guest, owner: string): Service
   return {
     requested: spec.state,
     owner,
+    ...(resource.metadata.uid === undefined ? {} : { uid: resource.metadata.uid }),
+    ...(guest.metadata.uid === undefined ? {} : { guestUid: guest.metadata.uid }),
     ...(status?.node === undefined ? {} : { lastNode: status.node }),
     maxRestart: spec.maxRestart,
     maxRelocate: spec.maxRelocate,

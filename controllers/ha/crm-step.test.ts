@@ -248,6 +248,37 @@ test("a guest that is taken under HA again is left alone when its binding is not
   assert.deepEqual([adopted({ running: true })?.state, adopted({ running: true })?.node], ["Started", "n1"]);
 });
 
+test("an HAResource that is made anew between two looks is taken under HA anew, with a status of its own", () => {
+  const state = started(view({ services: { web: service("n1", { uid: "a" }) } }));
+  const old = view({ services: { web: service("n1", { uid: "a", result: answerOf(state) }) } });
+  assert.deepEqual(step(state, old, 20_000).effects, []);
+  const anew = step(state, view({ services: { web: service("n1", { uid: "b" }) } }), 20_000);
+  assert.deepEqual(kinds(anew.effects), ["setService"]);
+  const { web } = anew.state.services;
+  assert.deepEqual([web?.uid, web?.state, web?.node, web?.guarded], ["b", "Started", "n1", undefined]);
+  assert.notEqual(web?.command.uid, state.services.web?.command.uid);
+});
+
+test("Guest and HAResource that are made anew together, for another node, start on neither while the guest may run where it was", () => {
+  const was = { uid: "a", guestUid: "g" };
+  const state = started(view({ services: { web: service("n2", was) } }));
+  const anew = (before: CrmState, change: Partial<ServiceView>) => {
+    const { web } = step(before, view({ services: { web: service("n1", change) } }), 60_000).state.services;
+    return [web?.state, web?.node];
+  };
+  const bothAway = step(step(state, away, 20_000).state, view({ services: {} }), 40_000).state;
+  for (const before of [state, bothAway]) {
+    assert.deepEqual(anew(before, { uid: "b", guestUid: "h", running: false }), ["Error", "n2"]);
+    assert.deepEqual(anew(before, { uid: "b", guestUid: "h", running: true }), ["Started", "n1"]);
+    // The Guest is the same: who bound it elsewhere and made a new HAResource has decided that.
+    assert.deepEqual(anew(before, { uid: "b", guestUid: "g", running: false }), ["Started", "n1"]);
+  }
+  assert.ok(state.services.web);
+  const stopped = { ...state, services: { web: { ...state.services.web, state: "Stopped" as const } } };
+  const gone = step(stopped, view({ services: {} }), 40_000).state;
+  assert.deepEqual(anew(gone, { uid: "b", guestUid: "h", running: false }), ["Started", "n1"], "it was stopped");
+});
+
 test("a service whose HAResource is deleted is dropped, whether its Guest is there or not", () => {
   assert.deepEqual(kinds(step(failedOver(), view({ services: {} }), 20_000).effects), ["dropService"]);
 });

@@ -89,18 +89,41 @@ function adoptAndDrop(round: Round): void {
     const view = round.view.services[id];
     if (!view) dropUnlessGuestIsAway(round, id);
     else if (view.requested === "Ignored") round.drop(id, "ignored");
+    else identify(round, id, view);
   }
 }
 
-/** The binding says where it is; where it says another node than before, and nobody there has seen it run, it may run on either. */
+/** An HAResource that was deleted and made anew between two looks is another service: its status is empty, and its agent knows no command. */
+function identify(round: Round, id: string, view: ServiceView): void {
+  const record = round.services.get(id);
+  if (!record) return;
+  if (isAnother(record.uid, view.uid)) {
+    round.forget(id, "deleted");
+    adopt(round, id, view);
+  } else if (view.guestUid !== undefined && view.guestUid !== record.guestUid) {
+    round.amend(id, { guestUid: view.guestUid });
+  }
+}
+
+function isAnother(known: string | undefined, seen: string | undefined): boolean {
+  return known !== undefined && seen !== undefined && known !== seen;
+}
+
+/**
+ * The binding says where it is. Where it was left on another node and is bound elsewhere now, or its Guest was made anew meanwhile, it
+ * may run on either, unless it has been seen to run where it is bound.
+ */
 function adopt(round: Round, id: string, view: ServiceView): void {
-  const { owner, lastNode } = view;
+  const { owner, uid, guestUid } = view;
+  const left = round.left.get(id);
+  const last = view.lastNode ?? (left?.guestUid === guestUid ? undefined : left?.node) ?? owner;
+  const known = { ...(uid === undefined ? {} : { uid }), ...(guestUid === undefined ? {} : { guestUid }) };
   round.event("service.adopt", "service", id, { node: owner });
-  if (lastNode === undefined || lastNode === owner || view.running) {
-    round.adopt(id, { node: owner, state: view.requested === "Started" ? "RequestStart" : "RequestStop" });
+  if (last === owner || view.running) {
+    round.adopt(id, { ...known, node: owner, state: view.requested === "Started" ? "RequestStart" : "RequestStop" });
   } else {
-    round.event("service.bound-elsewhere", "service", id, { node: lastNode, owner });
-    round.adopt(id, { node: lastNode, state: "Error" });
+    round.event("service.bound-elsewhere", "service", id, { node: last, owner });
+    round.adopt(id, { ...known, node: last, state: "Error" });
   }
 }
 
