@@ -51,6 +51,8 @@ const ROUND_MS = 1_000;
 /** A quiet cluster has a round this often all the same, for what depends on nothing but time: minutes, all of it. */
 const QUIET_ROUND_MS = 5_000;
 const STEPS_A_ROUND = 8;
+/** So many rounds in a row may fail, of which each reads all anew at once: a failover has a conflict or two. */
+const FAILURES_AT_ONCE = 3;
 const roundSteps = histogram(
   "quorate_crm_round_steps",
   "Steps until an HA round came to rest.",
@@ -77,6 +79,9 @@ export class ClusterCrm {
   /** How often it began from the objects: each begins to count commands anew, and no uid may come twice. */
   #beginnings = 0;
   #lastRound: Milliseconds = Number.NEGATIVE_INFINITY;
+  #lastRead: Milliseconds = Number.NEGATIVE_INFINITY;
+  /** Rounds in a row that ended with an error. */
+  #failures = 0;
   #changes = 0;
   /** What was known when the last round found nothing to do and nothing under way. */
   #quiet: { readonly changes: number; readonly verdict: string } | undefined;
@@ -123,6 +128,7 @@ export class ClusterCrm {
   forget(): void {
     this.#state = undefined;
     this.#left = {};
+    this.#failures = 0;
     this.#quiet = undefined;
     this.#metrics.forget();
   }
@@ -136,6 +142,7 @@ export class ClusterCrm {
     let steps = 0;
     try {
       for (let step = 0; step < STEPS_A_ROUND; step += 1) {
+        if (this.#mustBegin(leadership.incarnation) && this.#waitsToBegin()) return;
         const read = await this.#readToBegin(leadership);
         this.look();
         const known = { changes: this.#changes, verdict: this.#observer.verdict };
@@ -146,12 +153,15 @@ export class ClusterCrm {
         this.#quiet = undefined;
         const { leasesChanged, quiet } = await this.#step(objects, leadership, clock.elapsedMs());
         if (quiet) this.#quiet = known;
-        if (!leasesChanged) return;
+        if (leasesChanged) continue;
+        this.#failures = 0;
+        return;
       }
       log.warn("the round did not come to rest; it goes on in the next");
     } catch (error) {
       this.#state = undefined;
       this.#quiet = undefined;
+      this.#failures += 1;
       throw error;
     } finally {
       roundSteps.observe({ namespace: this.#options.namespace }, steps);
@@ -233,6 +243,7 @@ export class ClusterCrm {
     const cached = this.#options.objects();
     if (cached === undefined || !this.#mustBegin(incarnation)) return {};
     const { client, namespace } = this.#options;
+    this.#lastRead = this.#options.clock.elapsedMs();
     const { name } = cached.cluster.metadata;
     const all = { namespace, signal };
     const [cluster, nodes, guests, resources] = await Promise.all([
@@ -244,6 +255,11 @@ export class ClusterCrm {
     if (cluster === undefined)
       throw new QuorateError("transient", "ClusterGone", `Cluster "${name}" is deleted; nothing is decided for it`);
     return { cluster, nodes: nodes.items, guests: guests.items, resources: resources.items };
+  }
+
+  /** What fails again and again does not have all objects read four times a second. */
+  #waitsToBegin(): boolean {
+    return this.#failures >= FAILURES_AT_ONCE && this.#options.clock.elapsedMs() - this.#lastRead < ROUND_MS;
   }
 
   #mustBegin(incarnation: string): boolean {

@@ -230,6 +230,26 @@ describe("rounds of a quiet cluster", () => {
     assert.equal(behind.reads, 9, "what was not written is decided anew from what is there");
   });
 
+  it("that fail again and again read all anew once a second", async () => {
+    const failing = await atRest();
+    failing.nodeState = "Unknown";
+    failing.fails = true;
+    failing.crm.forget();
+    failing.reads = 0;
+    for (let tick = 0; tick < 8; tick += 1) {
+      await failing.round().catch(() => undefined);
+      await failing.clock.advance(250);
+    }
+    assert.equal(failing.crm.needsRound(), true);
+    assert.equal(failing.reads, 3 * 4, "three times at once, and once a second later");
+    failing.fails = false;
+    await failing.pass(1);
+    await failing.round();
+    failing.reads = 0;
+    await failing.round();
+    assert.equal(failing.reads, 0, "it has begun");
+  });
+
   it("begin anew with a new leadership", async () => {
     const quiet = await atRest();
     quiet.crm.forget();
