@@ -104,14 +104,15 @@ export function letGo(turn: Turn): boolean {
 }
 
 /**
- * The CRM counts no guest that runs here as guarded any more: it is frozen, or under a command that this agent has not answered. Only
- * then may the watchdog be closed: a fence by time-outs would prove nothing for it.
+ * The CRM counts no guest that runs here as guarded any more: it is frozen, or given up, or under a command that this agent has not
+ * answered. Only then may the watchdog be closed: a fence by time-outs would prove nothing for it.
  */
 function crmKnows(turn: Turn): boolean {
   if (turn.parameters.behaviour === "reference") return true;
   return Object.entries(turn.view.services).every(([id, service]) => {
     const answered = turn.state.done[id]?.uid === service.command.uid;
-    return service.node !== turn.view.node || service.running === false || service.state === "Freeze" || !answered;
+    const unguarded = service.state === "Freeze" || service.state === "Error";
+    return service.node !== turn.view.node || service.running === false || unguarded || !answered;
   });
 }
 

@@ -178,6 +178,16 @@ test("the watchdog is closed only when no guest runs here, or they are frozen or
   });
 });
 
+test("a disarm closes the watchdog over a guest that runs and was given up, not over one that it answered for", () => {
+  const closes = (state: "Error" | "Started") => {
+    const services = { web: service({ state, running: true }) };
+    const told = step(active, view({ services })).state;
+    return types(step(told, view({ disarmed: true, services })).effects).includes("disarmWatchdog");
+  };
+  assert.equal(closes("Error"), true);
+  assert.equal(closes("Started"), false);
+});
+
 test("it never renews a lease in a partition that is not quorate", () => {
   always((given, _before, effects) => {
     if (!given.quorate) assert.ok(!types(effects).some((type) => type === "renewLease" || type === "acquireLease"));

@@ -53,7 +53,9 @@ async function applyOne(effect: CrmEffect, objects: ClusterObjects, context: App
     case "setService": {
       const resource = objects.resources.find((r) => r.metadata.name === effect.service);
       if (resource === undefined) return false;
-      const status = serviceStatus(resource, effect.record, wall, context.failoverNotes(effect.service, effect.record));
+      const owner = objects.guests.find((g) => g.metadata.name === effect.service)?.spec.nodeName;
+      const notes = context.failoverNotes(effect.service, effect.record);
+      const status = serviceStatus(resource, effect.record, wall, notes, owner);
       await client.applyStatus(
         HA_RESOURCES,
         { metadata: identity(resource.metadata, namespace), status },

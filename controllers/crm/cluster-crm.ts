@@ -1,5 +1,6 @@
 import type { Clock } from "../../clock.ts";
-import { classify } from "../../errors.ts";
+import { CLUSTER_NODES, CLUSTERS, GUESTS, HA_RESOURCES } from "../../crds/index.ts";
+import { classify, QuorateError } from "../../errors.ts";
 import { type EventRecorder, histogram, type KubeClient, rfc3339 } from "../../kube/index.ts";
 import type { Logger } from "../../log.ts";
 import {
@@ -50,6 +51,8 @@ const ROUND_MS = 1_000;
 /** A quiet cluster has a round this often all the same, for what depends on nothing but time: minutes, all of it. */
 const QUIET_ROUND_MS = 5_000;
 const STEPS_A_ROUND = 8;
+/** So many rounds in a row may fail, of which each reads all anew at once: a failover has a conflict or two. */
+const FAILURES_AT_ONCE = 3;
 const roundSteps = histogram(
   "quorate_crm_round_steps",
   "Steps until an HA round came to rest.",
@@ -70,10 +73,15 @@ export class ClusterCrm {
   readonly #metrics: CrmMetrics;
   readonly #fences = new Map<string, FenceProof>();
   #state: CrmState | undefined;
+  /** On no object, so that it must outlive a write that fails. */
+  #left: NonNullable<CrmState["left"]> = {};
   #incarnation = "";
   /** How often it began from the objects: each begins to count commands anew, and no uid may come twice. */
   #beginnings = 0;
   #lastRound: Milliseconds = Number.NEGATIVE_INFINITY;
+  #lastRead: Milliseconds = Number.NEGATIVE_INFINITY;
+  /** Rounds in a row that ended with an error. */
+  #failures = 0;
   #changes = 0;
   /** What was known when the last round found nothing to do and nothing under way. */
   #quiet: { readonly changes: number; readonly verdict: string } | undefined;
@@ -124,6 +132,8 @@ export class ClusterCrm {
   /** This replica leads no more: the next time, it begins from the objects. */
   forget(): void {
     this.#state = undefined;
+    this.#left = {};
+    this.#failures = 0;
     this.#quiet = undefined;
     this.#metrics.forget();
   }
@@ -137,20 +147,26 @@ export class ClusterCrm {
     let steps = 0;
     try {
       for (let step = 0; step < STEPS_A_ROUND; step += 1) {
+        if (this.#mustBegin(leadership.incarnation) && this.#waitsToBegin()) return;
+        const read = await this.#readToBegin(leadership);
         this.look();
         const known = { changes: this.#changes, verdict: this.#observer.verdict };
-        const objects = this.#options.objects();
-        if (objects === undefined || leadership.signal.aborted || !leadership.mayAct()) return;
+        const cached = this.#options.objects();
+        if (cached === undefined || leadership.signal.aborted || !leadership.mayAct()) return;
+        const objects = { ...cached, ...read };
         steps += 1;
         this.#quiet = undefined;
         const { leasesChanged, quiet } = await this.#step(objects, leadership, clock.elapsedMs());
         if (quiet) this.#quiet = known;
-        if (!leasesChanged) return;
+        if (leasesChanged) continue;
+        this.#failures = 0;
+        return;
       }
       log.warn("the round did not come to rest; it goes on in the next");
     } catch (error) {
       this.#state = undefined;
       this.#quiet = undefined;
+      this.#failures += 1;
       throw error;
     } finally {
       roundSteps.observe({ namespace: this.#options.namespace }, steps);
@@ -191,6 +207,7 @@ export class ClusterCrm {
         writeClusterStatus(client, objects.cluster, leadership.identity, disarm, wall, leadership.signal),
     });
     this.#state = result.state;
+    this.#left = result.state.left ?? {};
     this.#metrics.step(result, view, now, (node) => this.#observer.lastMemberAt(node));
     for (const event of result.events) this.#tell(event, objects);
     const { signal } = leadership;
@@ -223,13 +240,45 @@ export class ClusterCrm {
     }
   }
 
+  /**
+   * What the records are rebuilt from, as the API server has it now. The caches are of streams of their own, each as late as it may be:
+   * together they can show a state that never was, as the binding of a recovery without its record.
+   */
+  async #readToBegin({ incarnation, signal }: Leadership): Promise<Partial<ClusterObjects>> {
+    const cached = this.#options.objects();
+    if (cached === undefined || !this.#mustBegin(incarnation)) return {};
+    const { client, namespace } = this.#options;
+    this.#lastRead = this.#options.clock.elapsedMs();
+    const { name } = cached.cluster.metadata;
+    const all = { namespace, signal };
+    const [cluster, nodes, guests, resources] = await Promise.all([
+      client.get(CLUSTERS, { namespace, name }, { signal }),
+      client.list(CLUSTER_NODES, all),
+      client.list(GUESTS, all),
+      client.list(HA_RESOURCES, all),
+    ]);
+    if (cluster === undefined)
+      throw new QuorateError("transient", "ClusterGone", `Cluster "${name}" is deleted; nothing is decided for it`);
+    return { cluster, nodes: nodes.items, guests: guests.items, resources: resources.items };
+  }
+
+  /** What fails again and again does not have all objects read four times a second. */
+  #waitsToBegin(): boolean {
+    return this.#failures >= FAILURES_AT_ONCE && this.#options.clock.elapsedMs() - this.#lastRead < ROUND_MS;
+  }
+
+  #mustBegin(incarnation: string): boolean {
+    return this.#state === undefined || this.#incarnation !== incarnation;
+  }
+
   #begin(objects: ClusterObjects, incarnation: string, now: Milliseconds): CrmState {
-    if (this.#state !== undefined && this.#incarnation === incarnation) return this.#state;
+    if (this.#state !== undefined && !this.#mustBegin(incarnation)) return this.#state;
     this.#incarnation = incarnation;
     this.#beginnings += 1;
+    const guests = new Map(objects.guests.map((guest) => [guest.metadata.name, guest]));
     const services = Object.fromEntries(
       objects.resources.flatMap((resource) => {
-        const record = serviceRecordOf(resource, now);
+        const record = serviceRecordOf(resource, guests.get(resource.metadata.name), now);
         return record === undefined ? [] : [[resource.metadata.name, record] as const];
       }),
     );
@@ -239,7 +288,7 @@ export class ClusterCrm {
         return state === undefined ? [] : [[node.metadata.name, state] as const];
       }),
     );
-    return initialCrmState(services, nodes, now, disarmOf(objects.cluster));
+    return { ...initialCrmState(services, nodes, now, disarmOf(objects.cluster)), left: this.#left };
   }
 
   /** Wall times and the age of the data, for people: nothing is decided by them. */

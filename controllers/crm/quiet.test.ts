@@ -27,8 +27,12 @@ class Quiet {
   guestNode = "n1";
   nodeState = "Online";
   guarded = true;
+  /** Where the cache is behind. */
+  cachedGuarded: boolean | undefined;
   /** Of objects, by the CRM. */
   writes = 0;
+  /** Lists, by the CRM. */
+  reads = 0;
   fails = false;
   #ring = 4;
   #renewals = 0;
@@ -37,6 +41,12 @@ class Quiet {
     clock: this.clock,
     log: pino({ level: "silent" }),
     client: {
+      get: async () => this.objects().cluster,
+      list: async ({ kind }: { kind: string }) => {
+        this.reads += 1;
+        const { nodes, guests, resources } = this.objects(this.guarded);
+        return { items: kind === "ClusterNode" ? nodes : kind === "Guest" ? guests : resources };
+      },
       applyStatus: async () => {
         this.writes += 1;
         if (this.fails) throw new Error("no");
@@ -67,7 +77,8 @@ class Quiet {
     this.#ring += 4;
   }
 
-  objects(): ClusterObjects {
+  /** @param guarded as the caches have it */
+  objects(guarded = this.cachedGuarded ?? this.guarded): ClusterObjects {
     const object = (
       kind: "Cluster" | "ClusterNode" | "Guest" | "HAResource",
       name: string,
@@ -82,7 +93,7 @@ class Quiet {
     const service = {
       state: "Started",
       node: "n1",
-      guarded: this.guarded,
+      guarded,
       command: { uid: "0.1", action: "Start" },
       result: { uid: "0.1", outcome: "Ok" },
     };
@@ -203,6 +214,40 @@ describe("rounds of a quiet cluster", () => {
     unguarded.guarded = false;
     await unguarded.pass(3);
     assert.equal(unguarded.writes, 1, "that the agent answered for the guest is put on record");
+  });
+
+  it("begin with what the API server has, whatever the caches show, and read it once", async () => {
+    const behind = new Quiet();
+    behind.cachedGuarded = false;
+    await behind.pass(3);
+    assert.equal(behind.writes, 0, "it is on record already");
+    assert.equal(behind.reads, 3);
+    behind.fails = true;
+    behind.nodeState = "Unknown";
+    behind.crm.forget();
+    await assert.rejects(behind.round());
+    await assert.rejects(behind.round());
+    assert.equal(behind.reads, 9, "what was not written is decided anew from what is there");
+  });
+
+  it("that fail again and again read all anew once a second", async () => {
+    const failing = await atRest();
+    failing.nodeState = "Unknown";
+    failing.fails = true;
+    failing.crm.forget();
+    failing.reads = 0;
+    for (let tick = 0; tick < 8; tick += 1) {
+      await failing.round().catch(() => undefined);
+      await failing.clock.advance(250);
+    }
+    assert.equal(failing.crm.needsRound(), true);
+    assert.equal(failing.reads, 3 * 4, "three times at once, and once a second later");
+    failing.fails = false;
+    await failing.pass(1);
+    await failing.round();
+    failing.reads = 0;
+    await failing.round();
+    assert.equal(failing.reads, 0, "it has begun");
   });
 
   it("begin anew with a new leadership", async () => {

@@ -3,6 +3,7 @@ import type {
   ClusterNodeStatus,
   Failover,
   FenceRecord,
+  Guest,
   HAResource,
   HAResourceStatus,
 } from "../../crds/index.ts";
@@ -27,7 +28,11 @@ const SERVICE_STATES: ReadonlySet<string> = new Set<ServiceState>([
  * What HAResource.status says of a service, for a CRM that begins; undefined when nothing was decided of it yet, or when it was
  * ignored: then it is adopted anew, unguarded. Times of others are not used: `since` begins again now.
  */
-export function serviceRecordOf(resource: HAResource, now: Milliseconds): ServiceRecord | undefined {
+export function serviceRecordOf(
+  resource: HAResource,
+  guest: Guest | undefined,
+  now: Milliseconds,
+): ServiceRecord | undefined {
   const status = resource.status;
   if (status?.state === undefined || status.node === undefined || status.command === undefined) return undefined;
   if (!SERVICE_STATES.has(status.state)) return undefined;
@@ -47,6 +52,8 @@ export function serviceRecordOf(resource: HAResource, now: Milliseconds): Servic
     relocations: status.attempts?.relocations ?? 0,
     ...(status.home === undefined ? {} : { home: status.home }),
     ...(status.guarded === undefined ? {} : { guarded: status.guarded }),
+    ...(resource.metadata.uid === undefined ? {} : { uid: resource.metadata.uid }),
+    ...(guest?.metadata.uid === undefined ? {} : { guestUid: guest.metadata.uid }),
     ...(isTakenIn(status) ? { processed: `${status.command.uid}/Ok` } : {}),
   };
 }
@@ -98,12 +105,16 @@ export interface FailoverNotes {
   readonly ageOfDataSeconds?: number;
 }
 
-/** The part of HAResource.status that the CRM owns, whole: what is left out is removed by server-side apply. */
+/**
+ * The part of HAResource.status that the CRM owns, whole: what is left out is removed by server-side apply.
+ * @param owner the node to which its Guest is bound, if there is one
+ */
 export function serviceStatus(
   resource: HAResource,
   record: ServiceRecord,
   wall: string,
   notes: FailoverNotes | undefined,
+  owner: string | undefined,
 ): HAResourceStatus {
   const before = resource.status;
   const moved = before?.state !== record.state || before.node !== record.node;
@@ -145,8 +156,7 @@ export function serviceStatus(
         {
           type: "Error",
           status: error ? "True" : "False",
-          reason: !error ? "NoError" : record.triedNodes.length > 0 ? "StartFailed" : "Failed",
-          message: error ? givenUp(resource, record) : "nothing has failed for good",
+          ...(error ? givenUp(resource, record, owner) : { reason: "NoError", message: "nothing has failed for good" }),
         },
       ],
       before?.conditions,
@@ -157,7 +167,11 @@ export function serviceStatus(
 }
 
 /** What failed, and the one way out, which is the user's. */
-function givenUp({ metadata, status }: HAResource, { triedNodes, node }: ServiceRecord): string {
+function givenUp(
+  { metadata, status }: HAResource,
+  { triedNodes, node }: ServiceRecord,
+  owner: string | undefined,
+): { reason: string; message: string } {
   const { name, namespace = "" } = metadata;
   const what =
     triedNodes.length > 0
@@ -168,7 +182,18 @@ function givenUp({ metadata, status }: HAResource, { triedNodes, node }: Service
     result?.outcome === "Ok" || result?.message === undefined ? "" : ` (${result.message.trim().slice(-500)})`;
   const patch = (state: string) =>
     `kubectl patch haresource ${name} -n ${namespace} --type=merge -p '{"spec":{"state":"${state}"}}'`;
-  return `${what}${last}, and is left alone. Repair the cause. Then: ${patch("Disabled")}; wait for status.state Stopped; ${patch("Started")}`;
+  const out = `${patch("Disabled")}; wait for status.state Stopped; ${patch("Started")}`;
+  if (owner !== undefined && owner !== node) {
+    const back = `kubectl patch guest ${name} -n ${namespace} --type=merge --field-manager=quorate-by-hand -p '{"spec":{"nodeName":"${node}"}}'`;
+    return {
+      reason: "BoundElsewhere",
+      message: `Guest "${name}" is bound to ${owner}, but it belongs to ${node} and may run there, so it is started on neither. Set it back: ${back}. Then, which stops it in between: ${out}. Only if you moved it to ${owner} yourself, and it does not run on ${node}: delete the HAResource and apply it again`,
+    };
+  }
+  return {
+    reason: triedNodes.length > 0 ? "StartFailed" : "Failed",
+    message: `${what}${last}, and is left alone. Repair the cause. Then: ${out}`,
+  };
 }
 
 function lastFailover(

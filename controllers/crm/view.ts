@@ -50,6 +50,7 @@ export function crmView(input: ViewInput): CrmView {
     sameRound: input.sameRound,
     nodes: Object.fromEntries(objects.nodes.map((node) => [node.metadata.name, nodeView(node.metadata.name, input)])),
     services: serviceViews(objects),
+    withoutGuest: withoutGuest(objects),
     groups: groups(objects),
     rules: rules(objects),
     policy: policy(objects),
@@ -99,11 +100,23 @@ function serviceViews(objects: ClusterObjects): Record<string, ServiceView> {
   return views;
 }
 
+/** Resources that are wanted under HA, and whose guest is not there or not bound. */
+function withoutGuest(objects: ClusterObjects): Set<string> {
+  const bound = new Set(objects.guests.flatMap(({ metadata, spec }) => (spec.nodeName ? [metadata.name] : [])));
+  const wanted = objects.resources.filter(
+    ({ metadata, spec }) => metadata.deletionTimestamp === undefined && spec.state !== "Ignored",
+  );
+  return new Set(wanted.map(({ metadata }) => metadata.name).filter((name) => !bound.has(name)));
+}
+
 function serviceView(resource: HAResource, guest: Guest, owner: string): ServiceView {
   const { spec, status } = resource;
   return {
     requested: spec.state,
     owner,
+    ...(resource.metadata.uid === undefined ? {} : { uid: resource.metadata.uid }),
+    ...(guest.metadata.uid === undefined ? {} : { guestUid: guest.metadata.uid }),
+    ...(status?.node === undefined ? {} : { lastNode: status.node }),
     maxRestart: spec.maxRestart,
     maxRelocate: spec.maxRelocate,
     failback: spec.failback,

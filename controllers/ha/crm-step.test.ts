@@ -115,6 +115,30 @@ test("agents hear that the CRM has agreed to a disarm only after it is on record
   assert.deepEqual(kinds(first.effects), ["setService", "setDisarm"]);
 });
 
+test("a disarm asks anew of every agent that has answered, so that none has to keep its watchdog", () => {
+  const policy = { scheduler: "basic", rebalanceOnStart: false, disarm: "Ignore" } as const;
+  const look = (state: CrmState, now: number) =>
+    step(state, view({ policy, services: { web: service("n1", { result: answerOf(state) }) } }), now).state;
+  // Adopted and unguarded: its first answer comes in the look that agrees, the second before the agent has heard of it.
+  const first = look(step(initialCrmState({}, {}, 0), view()).state, 20_000);
+  assert.deepEqual([first.disarm?.agreed, first.services.web?.guarded], [true, false]);
+  const second = look(first, 21_000);
+  const { web } = second.services;
+  assert.notEqual(web?.command.uid, first.services.web?.command.uid);
+  const rest = step(second, view({ policy }), 40_000);
+  assert.equal(rest.state.services.web, web, "not again without an answer");
+});
+
+test("a guest that ends while the agents let go does not hold up the disarm", () => {
+  const policy = { scheduler: "basic", rebalanceOnStart: false, disarm: "Ignore" } as const;
+  const down = { web: service("n1", { running: false }) };
+  const agreed = step(started(), view({ policy }), 20_000).state;
+  assert.equal(agreed.disarm?.phase, "Disarming");
+  const closed = node({ agentMode: "Disarmed" });
+  const done = step(agreed, view({ policy, services: down, nodes: { n1: closed, n2: closed, n3: closed } }), 21_000);
+  assert.equal(done.state.disarm?.phase, "Disarmed");
+});
+
 test("a guest that was left in Error is not recovered by time-outs after it was disabled, before its agent answered", () => {
   const failed = started();
   const { web } = failed.services;
@@ -169,6 +193,94 @@ test("a fence that a dead leader began for a node alone ends when the node is ba
   const result = step(state, view(), 1000);
   assert.equal(result.state.nodes.n1?.state, "Online");
   assert.equal(result.state.services.web?.state, "Started");
+});
+
+/** Failed over to n2, where its agent has started it. */
+const failedOver = (): CrmState => started(view({ services: { web: service("n2") } }));
+const away = view({ services: {}, withoutGuest: new Set(["web"]) });
+
+test("a recovery that a dead leader had bound already is not decided again: nothing is proven of the node that has it", () => {
+  const given = started();
+  const { web } = given.services;
+  assert.ok(web);
+  const others = { a: service("n2"), b: service("n2") }; // n3 would be the better place
+  const state = {
+    ...given,
+    services: { ...started(view({ services: others })).services, web: { ...web, state: "Fence" as const } },
+  };
+  const n1 = node({ ...gone, fence: proven, lease: "crm" });
+  const recovered = (owner: string) =>
+    step(state, view({ nodes: { n1, n2: node(), n3: node() }, services: { web: service(owner), ...others } }), 20_000);
+  const kept = recovered("n2");
+  assert.ok(!kinds(kept.effects).includes("setNodeOwner"), JSON.stringify(kept.effects));
+  assert.deepEqual([kept.state.services.web?.state, kept.state.services.web?.node], ["Started", "n2"]);
+  for (const owner of ["n1", "n9"]) assert.equal(recovered(owner).state.services.web?.node, "n3", owner);
+});
+
+test("a Guest that is deleted and made anew for another node is started on neither while it may run where it was", () => {
+  const deleted = step(failedOver(), away, 20_000);
+  assert.deepEqual(deleted.effects, []);
+  assert.equal(deleted.state.services.web?.node, "n2");
+  assert.match(deleted.events.map(({ message }) => message).join(), /apply it with spec\.nodeName n2, or delete/);
+  const again = step(deleted.state, view({ services: { web: service("n1", { running: false }) } }), 60_000);
+  assert.deepEqual([again.state.services.web?.state, again.state.services.web?.node], ["Error", "n2"]);
+  assert.deepEqual(kinds(again.effects), ["setService"]);
+  assert.match(again.events.map(({ message }) => message).join(), /bound to node n1, but it belongs to node n2/);
+  const back = step(deleted.state, view({ services: { web: service("n2") } }), 60_000);
+  assert.deepEqual(back.effects, [], "made anew where it runs, it goes on");
+});
+
+test("a Guest that is made anew for another node while HA is disarmed is not believed when it is armed, until it runs there", () => {
+  const policy = { scheduler: "basic", rebalanceOnStart: false, disarm: "Ignore" } as const;
+  const disarmed = step(step(failedOver(), { ...away, policy }, 20_000).state, { ...away, policy }, 40_000).state;
+  assert.equal(disarmed.disarm?.agreed, true);
+  const arm = (running: boolean) =>
+    step(disarmed, view({ services: { web: service("n1", { running }) } }), 60_000).state.services.web;
+  assert.deepEqual([arm(false)?.state, arm(false)?.node], ["Error", "n2"]);
+  assert.deepEqual([arm(true)?.state, arm(true)?.node], ["Started", "n1"]);
+});
+
+test("a guest that is taken under HA again is left alone when its binding is not where it was, until it runs there", () => {
+  const adopted = (change: Partial<ServiceView>) =>
+    step(initialCrmState({}, {}, 0), view({ services: { web: service("n1", { lastNode: "n2", ...change }) } }), 20_000)
+      .state.services.web;
+  assert.deepEqual([adopted({ running: false })?.state, adopted({ running: false })?.node], ["Error", "n2"]);
+  assert.deepEqual([adopted({ running: true })?.state, adopted({ running: true })?.node], ["Started", "n1"]);
+});
+
+test("an HAResource that is made anew between two looks is taken under HA anew, with a status of its own", () => {
+  const state = started(view({ services: { web: service("n1", { uid: "a" }) } }));
+  const old = view({ services: { web: service("n1", { uid: "a", result: answerOf(state) }) } });
+  assert.deepEqual(step(state, old, 20_000).effects, []);
+  const anew = step(state, view({ services: { web: service("n1", { uid: "b" }) } }), 20_000);
+  assert.deepEqual(kinds(anew.effects), ["setService"]);
+  const { web } = anew.state.services;
+  assert.deepEqual([web?.uid, web?.state, web?.node, web?.guarded], ["b", "Started", "n1", undefined]);
+  assert.notEqual(web?.command.uid, state.services.web?.command.uid);
+});
+
+test("Guest and HAResource that are made anew together, for another node, start on neither while the guest may run where it was", () => {
+  const was = { uid: "a", guestUid: "g" };
+  const state = started(view({ services: { web: service("n2", was) } }));
+  const anew = (before: CrmState, change: Partial<ServiceView>) => {
+    const { web } = step(before, view({ services: { web: service("n1", change) } }), 60_000).state.services;
+    return [web?.state, web?.node];
+  };
+  const bothAway = step(step(state, away, 20_000).state, view({ services: {} }), 40_000).state;
+  for (const before of [state, bothAway]) {
+    assert.deepEqual(anew(before, { uid: "b", guestUid: "h", running: false }), ["Error", "n2"]);
+    assert.deepEqual(anew(before, { uid: "b", guestUid: "h", running: true }), ["Started", "n1"]);
+    // The Guest is the same: who bound it elsewhere and made a new HAResource has decided that.
+    assert.deepEqual(anew(before, { uid: "b", guestUid: "g", running: false }), ["Started", "n1"]);
+  }
+  assert.ok(state.services.web);
+  const stopped = { ...state, services: { web: { ...state.services.web, state: "Stopped" as const } } };
+  const gone = step(stopped, view({ services: {} }), 40_000).state;
+  assert.deepEqual(anew(gone, { uid: "b", guestUid: "h", running: false }), ["Started", "n1"], "it was stopped");
+});
+
+test("a service whose HAResource is deleted is dropped, whether its Guest is there or not", () => {
+  assert.deepEqual(kinds(step(failedOver(), view({ services: {} }), 20_000).effects), ["dropService"]);
 });
 
 test("a guest on a live move belongs to the target when its source is fenced: it may have arrived", () => {
@@ -361,7 +473,8 @@ test("in any history: no recovery without the lease in the CRM's hands, no two c
           if (effect.type !== "setNodeOwner") continue;
           const old = before.services[effect.service];
           const moved = old?.target === effect.node && services[effect.service]?.result?.outcome === "Ok";
-          const fenced = nodes[effect.from as "n1"].lease === "crm" || old?.state === "Recovery";
+          const wasThere = effect.from === old?.node || effect.node === old?.target;
+          const fenced = wasThere && (nodes[effect.from as "n1"].lease === "crm" || old?.state === "Recovery");
           assert.ok(
             moved || fenced,
             `${effect.service} was given from ${effect.from} to ${effect.node} without fence or finished move`,

@@ -19,6 +19,7 @@ import type {
   Milliseconds,
   NodeRecord,
   ServiceRecord,
+  ServiceView,
 } from "./types.ts";
 
 export const DEFAULT_CRM_PARAMETERS: CrmParameters = {
@@ -82,15 +83,57 @@ function adoptAndDrop(round: Round): void {
   for (const id in round.view.services) if (!round.services.has(id)) unknown.push(id);
   for (const id of unknown.sort()) {
     const view = round.view.services[id];
-    if (!view || view.requested === "Ignored") continue;
-    round.event("service.adopt", "service", id, { node: view.owner });
-    round.adopt(id, { node: view.owner, state: view.requested === "Started" ? "RequestStart" : "RequestStop" });
+    if (view && view.requested !== "Ignored") adopt(round, id, view);
   }
   for (const id of round.serviceIds()) {
     const view = round.view.services[id];
-    if (!view) round.drop(id, "deleted");
+    if (!view) dropUnlessGuestIsAway(round, id);
     else if (view.requested === "Ignored") round.drop(id, "ignored");
+    else identify(round, id, view);
   }
+}
+
+/** An HAResource that was deleted and made anew between two looks is another service: its status is empty, and its agent knows no command. */
+function identify(round: Round, id: string, view: ServiceView): void {
+  const record = round.services.get(id);
+  if (!record) return;
+  if (isAnother(record.uid, view.uid)) {
+    round.forget(id, "deleted");
+    adopt(round, id, view);
+  } else if (view.guestUid !== undefined && view.guestUid !== record.guestUid) {
+    round.amend(id, { guestUid: view.guestUid });
+  }
+}
+
+function isAnother(known: string | undefined, seen: string | undefined): boolean {
+  return known !== undefined && seen !== undefined && known !== seen;
+}
+
+/**
+ * The binding says where it is. Where it was left on another node and is bound elsewhere now, or its Guest was made anew meanwhile, it
+ * may run on either, unless it has been seen to run where it is bound.
+ */
+function adopt(round: Round, id: string, view: ServiceView): void {
+  const { owner, uid, guestUid } = view;
+  const left = round.left.get(id);
+  const last = view.lastNode ?? (left?.guestUid === guestUid ? undefined : left?.node) ?? owner;
+  const known = { ...(uid === undefined ? {} : { uid }), ...(guestUid === undefined ? {} : { guestUid }) };
+  round.event("service.adopt", "service", id, { node: owner });
+  if (last === owner || view.running) {
+    round.adopt(id, { ...known, node: owner, state: view.requested === "Started" ? "RequestStart" : "RequestStop" });
+  } else {
+    round.event("service.bound-elsewhere", "service", id, { node: last, owner });
+    round.adopt(id, { ...known, node: last, state: "Error" });
+  }
+}
+
+/**
+ * A Guest that is deleted still runs where it ran, and one that is made anew may name another node: the record of where it is must
+ * outlive it. Only the end of the HAResource says that nobody is to care any more.
+ */
+function dropUnlessGuestIsAway(round: Round, id: string): void {
+  if (round.view.withoutGuest?.has(id) !== true) round.drop(id, "deleted");
+  else if (round.newRound) round.event("service.guest-away", "service", id, { node: round.services.get(id)?.node });
 }
 
 function stepServices(round: Round): void {

@@ -19,7 +19,9 @@ export function updateDisarm(round: Round): boolean {
     round.event("command.accepted", "cluster", undefined, { op: "disarm", mode: wanted.toLowerCase() });
     round.disarm = { mode: wanted, phase: "Disarming", agreed: false };
   }
-  const busy = round.serviceIds().find((id) => isUnderWay(round, id));
+  // Once agreed, agents begin nothing more: what has no answer then would be waited for in vain.
+  const waits = round.reference || !round.disarm.agreed;
+  const busy = waits ? round.serviceIds().find((id) => isUnderWay(round, id)) : undefined;
   if (busy !== undefined && round.disarm.phase === "Disarming") {
     round.event("disarm.deferred", "service", busy, { state: round.services.get(busy)?.state?.toLowerCase() });
     return true;
@@ -38,14 +40,18 @@ function isUnderWay(round: Round, id: string): boolean {
   const view = round.view.services[id];
   if (!record || !view) return false;
   if (UNDER_WAY.has(record.state)) return true;
-  const answered = view.result?.uid === record.command.uid;
   return (
     !round.reference &&
     record.state === "Started" &&
     !view.running &&
-    !answered &&
+    !isAnswered(round, id) &&
     round.placeable.includes(record.node)
   );
+}
+
+function isAnswered(round: Round, id: string): boolean {
+  const { result } = round.view.services[id] ?? {};
+  return result !== undefined && result.uid === round.services.get(id)?.command.uid;
 }
 
 /** Services are left alone until HA is armed again. The reference goes on with those that it did not freeze. */
@@ -61,8 +67,8 @@ function letGo(round: Round, mode: "Freeze" | "Ignore"): void {
     if (mode === "Ignore" && first) round.event("service.suspended", "service", id, { cause: "disarm" });
     if (mode === "Freeze" && mayFreeze(round, record)) {
       round.setState(id, "Freeze", { guarded: false, shown: { cause: "disarm" } });
-    } else if (!round.reference && record.guarded !== false && isHeard(round, record.node)) {
-      // Its watchdog is about to be closed while it runs. Under the new command its agent has not answered for it.
+    } else if (!round.reference && (record.guarded !== false || isAnswered(round, id)) && isHeard(round, record.node)) {
+      // Its watchdog is about to be closed while it runs, and its agent closes it only under a command that it has not answered.
       round.amend(id, { guarded: false });
       round.renewCommand(id);
     }
@@ -94,12 +100,17 @@ function arm(round: Round): void {
   round.event("disarm.ended", "cluster", undefined);
 }
 
-/** While nobody watched, guests may have been moved by hand: their binding says where they are. */
+/**
+ * While nobody watched, guests may have been moved by hand: their binding says where they are. By default only once the agent there says
+ * that it runs: a Guest that was made anew names any node, and still runs where it was. What is left is given up where it was.
+ */
 function adoptOutsideMoves(round: Round): void {
   for (const id of round.serviceIds()) {
     const record = round.services.get(id);
-    const owner = round.view.services[id]?.owner;
-    if (!record || owner === undefined || owner === record.node) continue;
+    const view = round.view.services[id];
+    if (!record || !view || view.owner === record.node) continue;
+    if (!round.reference && !view.running) continue;
+    const { owner } = view;
     round.event("service.relocated-outside", "service", id, { node: record.node, target: owner });
     round.amend(id, { node: owner });
     round.renewCommand(id);

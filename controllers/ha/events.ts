@@ -83,6 +83,18 @@ const REASONS: Readonly<
     message: (s, d) =>
       `service ${s} stays on the lost node ${d.node}: it may run there without an armed watchdog, so only a fence device, or the node's return, can free it`,
   },
+  "service.guest-away": {
+    reason: "GuestNotFound",
+    level: "warning",
+    message: (s, d) =>
+      `Guest ${s} is gone, or bound to no node; it belongs to node ${d.node} and may run there: apply it with spec.nodeName ${d.node}, or delete the HAResource`,
+  },
+  "service.bound-elsewhere": {
+    reason: "BoundElsewhere",
+    level: "err",
+    message: (s, d) =>
+      `Guest ${s} is bound to node ${d.owner}, but it belongs to node ${d.node} and may run there: it is started on neither; the condition Error says the way out`,
+  },
   "service.suspended": { reason: "Suspended", message: (s) => `service ${s} is left alone while HA is disarmed` },
   "service.skipped": {
     reason: "DecisionFailed",
@@ -141,7 +153,7 @@ const REASONS: Readonly<
   "role.idle": { reason: "Idle", message: (_, d) => `nothing to guard for ${d.rounds} rounds` },
 };
 
-const REPEATING = new Set(["service.recover.no-target", "disarm.deferred"]);
+const REPEATING = new Set(["service.recover.no-target", "service.guest-away", "disarm.deferred"]);
 
 /** @param kind one of the kinds above; @param data what machines compare, `level` overrides the kind's own. */
 export function haEvent(

@@ -30,12 +30,14 @@ const STALE_LOCKS = new Set([
 
 /**
  * Tried again in each step until a node is there. A guest that was on its way live may have arrived before its source died: it belongs
- * to the target, whatever is there, and counts as unguarded until the agent there answers for it.
+ * to the target, whatever is there, and counts as unguarded until the agent there answers for it. A binding to another node than the
+ * fenced one is a recovery that a dead leader had decided: it stays, because nothing is proven of that node.
  */
-export function recovery({ round, id, record, view }: Case): void {
+export function recovery(service: Case): void {
+  const { round, id, record, view } = service;
   const arrived =
     record.target !== undefined && round.view.nodes[record.target] !== undefined ? record.target : undefined;
-  const node = arrived ?? place(round, id, record, "recover").node;
+  const node = arrived ?? boundAlready(service) ?? place(round, id, record, "recover").node;
   if (node === undefined) {
     round.event("service.recover.no-target", "service", id, { node: record.node });
     // A leader that died may have bound it to another node already; the binding is what counts.
@@ -43,7 +45,8 @@ export function recovery({ round, id, record, view }: Case): void {
     return;
   }
   round.event("service.recover", "service", id, { node: record.node, target: node });
-  round.effects.push({ type: "setNodeOwner", service: id, node, from: view.owner });
+  if (round.reference || node !== view.owner)
+    round.effects.push({ type: "setNodeOwner", service: id, node, from: view.owner });
   if (view.lock !== undefined && STALE_LOCKS.has(view.lock)) {
     round.effects.push({ type: "removeLock", service: id, lock: view.lock });
     round.event("service.lock.removed", "service", id, { lock: view.lock });
@@ -60,6 +63,11 @@ export function recovery({ round, id, record, view }: Case): void {
     failover: { from: record.node, fencedAt: round.nodes.get(record.node)?.fencedAt ?? round.now },
     shown: to === "Stopped" ? {} : { node },
   });
+}
+
+function boundAlready({ round, record, view: { owner } }: Case): string | undefined {
+  const elsewhere = owner !== record.node && round.view.nodes[owner] !== undefined;
+  return elsewhere && !round.reference ? owner : undefined;
 }
 
 /** Unfrozen when its agent is back and speaks. */

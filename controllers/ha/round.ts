@@ -13,6 +13,7 @@ import type {
   DisarmRecord,
   EventLevel,
   HaEvent,
+  LeftBehind,
   Milliseconds,
   NodeRecord,
   ServiceRecord,
@@ -40,6 +41,7 @@ export class Round {
   readonly rules: CompiledRules;
   readonly services: Records;
   readonly nodes: Map<string, NodeRecord>;
+  readonly left: Map<string, LeftBehind>;
   disarm: DisarmRecord | undefined;
   imbalancedRounds: number;
   /** Nodes that may be chosen: online, and their agent is there to act. Sorted. */
@@ -63,6 +65,7 @@ export class Round {
     this.parameters = parameters;
     this.services = new Records(state.services);
     this.nodes = new Map(Object.entries(state.nodes));
+    this.left = new Map(Object.entries(state.left ?? {}));
     this.disarm = state.disarm;
     this.imbalancedRounds = state.imbalancedRounds;
     this.usage = new Usage(view, []);
@@ -131,13 +134,24 @@ export class Round {
       relocations: 0,
       command: this.#command(record.state, record.target),
     };
+    this.left.delete(id);
     this.services.add(id, adopted);
     this.usage.count(id, adopted, 1);
   }
 
   drop(id: string, reason: "deleted" | "ignored"): void {
-    this.services.drop(id);
+    this.forget(id, reason);
     this.effects.push({ type: "dropService", service: id, reason });
+  }
+
+  /** As `drop`, for one that is adopted anew in the same step: what is on record of it then is that. */
+  forget(id: string, reason: "deleted" | "ignored"): void {
+    const old = this.services.get(id);
+    if (old && reason === "deleted" && old.state !== "Stopped") {
+      const { node, guestUid } = old;
+      this.left.set(id, { node, ...(guestUid === undefined ? {} : { guestUid }) });
+    }
+    this.services.drop(id);
     this.event("service.drop", "service", id, { reason });
   }
 
@@ -224,6 +238,7 @@ export class Round {
     const state: CrmState = {
       services: this.services.after(),
       nodes: Object.fromEntries(this.nodes),
+      ...(this.left.size === 0 ? {} : { left: Object.fromEntries(this.left) }),
       ...(this.disarm === undefined ? {} : { disarm: this.disarm }),
       commandCount: this.#commandCount,
       imbalancedRounds: this.imbalancedRounds,

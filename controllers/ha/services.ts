@@ -66,7 +66,9 @@ function started(service: Case): void {
     return;
   }
   if (!round.reference && view.owner !== record.node && round.now - record.since > BINDING_GRACE) {
-    fail(service, "start", { reason: "wrong-node" }); // somebody moved it by hand: where it runs is for a person to say
+    // Somebody moved it by hand, or made it anew: where it runs is for a person to say.
+    round.event("service.bound-elsewhere", "service", id, { node: record.node, owner: view.owner });
+    round.setState(id, "Error");
     return;
   }
   const result = takeResult(service);

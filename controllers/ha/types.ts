@@ -77,6 +77,9 @@ export interface ServiceRecord {
    * answer to the current command counts as well.
    */
   readonly guarded?: boolean;
+  /** Volatile: of the HAResource that this is the record of, and of the Guest that it was last seen with. */
+  readonly uid?: string;
+  readonly guestUid?: string;
   /** Volatile: an accepted request that has not been acted on. */
   readonly queued?: ServiceRequest;
   /** Volatile: the result already taken into account, as `uid/outcome`. */
@@ -108,9 +111,17 @@ export interface DisarmRecord {
   readonly agreed: boolean;
 }
 
+/** Where a guest may still run whose HAResource was deleted. */
+export interface LeftBehind {
+  readonly node: string;
+  readonly guestUid?: string;
+}
+
 export interface CrmState {
   readonly services: Readonly<Record<string, ServiceRecord>>;
   readonly nodes: Readonly<Record<string, NodeRecord>>;
+  /** Volatile: services that were dropped with their HAResource and not stopped, until they are under HA again. */
+  readonly left?: Readonly<Record<string, LeftBehind>>;
   readonly disarm?: DisarmRecord;
   /** Volatile: makes command uids unique together with the view's incarnation. */
   readonly commandCount: number;
@@ -159,6 +170,11 @@ export interface ServiceView {
   readonly requested: RequestedState;
   /** Where the guest's binding says it is (Guest.spec.nodeName). */
   readonly owner: string;
+  /** Of the objects that say all this: with another uid it is a new object of the same name. Absent: not known. */
+  readonly uid?: string;
+  readonly guestUid?: string;
+  /** Where the CRM had it last, by the object: for one that is taken under HA again. */
+  readonly lastNode?: string;
   readonly maxRestart: number;
   readonly maxRelocate: number;
   readonly failback: boolean;
@@ -223,6 +239,8 @@ export interface CrmView {
   readonly sameRound: boolean;
   readonly nodes: Readonly<Record<string, NodeView>>;
   readonly services: Readonly<Record<string, ServiceView>>;
+  /** Services that are under HA still, and whose guest is not there or bound to no node: what is known of them stays known. */
+  readonly withoutGuest?: ReadonlySet<string>;
   readonly groups: Readonly<Record<string, Group>>;
   readonly rules: readonly Rule[];
   readonly policy: HaPolicy;
