@@ -444,9 +444,14 @@ export interface ConfigStatus {
    */
   hash?: string;
   /**
-   * Token time in force, in milliseconds.
+   * Token time that was published, in milliseconds.
    */
   tokenMilliseconds?: number;
+  /**
+   * Token and consensus time together, in milliseconds, of the slowest configuration that a host may still run. Each
+   * that was published counts until every node reports that it runs the newest.
+   */
+  membershipChangeMilliseconds?: number;
 }
 
 /**
@@ -1037,6 +1042,15 @@ export interface CorosyncStatus {
    * Version of the configuration that it runs.
    */
   configVersion?: number;
+  /**
+   * Token time that it runs with, in milliseconds. Of a host that does not say, the last that was seen: fencing counts
+   * with it.
+   */
+  tokenMilliseconds?: number;
+  /**
+   * Consensus time that it runs with, in milliseconds, likewise.
+   */
+  consensusMilliseconds?: number;
   /**
    * Whether it is quorate.
    */

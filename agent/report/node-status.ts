@@ -59,6 +59,9 @@ export function nodeStatus(
   const { corosync, watchdog } = facts;
   const quorum = corosync?.quorum;
   const running = corosync?.running;
+  // Of a corosync that does not say: what it ran with last, it may run with still, or again.
+  const token = running?.tokenMilliseconds ?? before?.corosync?.tokenMilliseconds;
+  const consensus = running?.consensusMilliseconds ?? before?.corosync?.consensusMilliseconds;
   const links = (running?.links ?? []).map((link) => ({
     number: link.number,
     ...(link.address === undefined ? {} : { address: link.address }),
@@ -94,6 +97,8 @@ export function nodeStatus(
       ...(corosync?.version === undefined ? {} : { version: corosync.version }),
       running: quorum?.state === "Running",
       ...(running?.configVersion === undefined ? {} : { configVersion: running.configVersion }),
+      ...(token === undefined ? {} : { tokenMilliseconds: token }),
+      ...(consensus === undefined ? {} : { consensusMilliseconds: consensus }),
       ...(quorum?.state === "Running"
         ? { quorate: quorum.quorate, ringId: quorum.ringId, members: quorum.members.map((m) => m.nodeId) }
         : { quorate: false }),
