@@ -1148,7 +1148,8 @@ export interface WatchdogStatus {
    */
   identity?: string;
   /**
-   * Time-out read back from the device, in seconds.
+   * Time-out read back from the device, in seconds. While the keeper does not say, the last that it said: fencing waits
+   * for it. Absent when it is certain that the device is closed.
    */
   timeoutSeconds?: number;
   /**

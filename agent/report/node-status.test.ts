@@ -48,3 +48,25 @@ describe("what corosync runs with", () => {
     assert.deepEqual(times(report({})), [undefined, undefined]);
   });
 });
+
+describe("the time-out of the watchdog", () => {
+  const device = "/dev/watchdog0";
+  const of = ({ watchdog }: ClusterNodeStatus) => [watchdog?.timeoutSeconds, watchdog?.armed];
+  const armed = report({ watchdog: { device, timeoutSeconds: 60, armed: true } });
+
+  test("is what was read back", () => assert.deepEqual(of(armed), [60, true]));
+
+  test("stands while the keeper does not answer, and while a restarted one has not opened the device: it counts on", () => {
+    const silent = report({ watchdog: undefined }, armed);
+    assert.deepEqual(of(silent), [60, false]);
+    const restarted = report({ watchdog: { device, armed: true } }, silent);
+    assert.deepEqual(of(restarted), [60, false]);
+    assert.equal(restarted.conditions?.find(({ type }) => type === "WatchdogArmed")?.status, "False");
+    assert.deepEqual(of(report({ watchdog: undefined }, restarted)), [60, false]);
+  });
+
+  test("goes when the keeper says that it is not armed, or gives another one", () => {
+    assert.deepEqual(of(report({ watchdog: { device, armed: false } }, armed)), [undefined, false]);
+    assert.deepEqual(of(report({ watchdog: { device, timeoutSeconds: 10, armed: true } }, armed)), [10, true]);
+  });
+});
