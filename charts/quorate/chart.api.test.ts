@@ -266,29 +266,25 @@ describe("the chart with helm", { skip }, () => {
       kind: "Lease",
       metadata: { name: "quorate-agent-n1", namespace: "default" },
     };
+    const said = (args: string[]) =>
+      controlPlane.kubectl(args, { input: JSON.stringify(lease) }).then(
+        () => "accepted",
+        (error: Error) => error.message,
+      );
+    const as = (account: string) => `--as=system:serviceaccount:${NAMESPACE}:${account}`;
     const create = (...claims: string[]) =>
-      controlPlane
-        .kubectl(["create", "-f", "-", `--as=system:serviceaccount:${NAMESPACE}:quorate-agent`, ...claims], {
-          input: JSON.stringify(lease),
-        })
-        .then(
-          () => "accepted",
-          (error: Error) => error.message,
-        );
+      said(["create", "-f", "-", "--dry-run=server", as("quorate-agent"), ...claims]);
     const boundTo = (node: string) => `--as-user-extra=authentication.kubernetes.io/node-name=${node}`;
     // The API server takes a moment to see a new policy.
-    let said = await create();
-    for (
-      const deadline = Date.now() + 20_000;
-      !said.includes("denied") && Date.now() < deadline;
-      said = await create()
-    ) {
-      await delay(200);
-      await kubectl("delete", "lease", lease.metadata.name, "--namespace=default", "--ignore-not-found");
-    }
-    assert.match(said, /not bound to a node/);
+    const deadline = Date.now() + 20_000;
+    while (!(await create()).includes("denied") && Date.now() < deadline) await delay(200);
+    assert.match(await create(), /not bound to a node/);
     assert.match(await create(boundTo("n2")), /the agent of node "n2" may .* Lease "quorate-agent-n2" only/);
     assert.equal(await create(boundTo("n1")), "accepted");
+    assert.equal(await said(["create", "-f", "-"]), "accepted");
+    const remove = ["delete", "lease", lease.metadata.name, "--namespace=default"];
+    assert.match(await said(remove), /delete ClusterNode "n1"/);
+    assert.equal(await said([...remove, as("quorate-controllers")]), "accepted");
   });
 
   it("shows clusters to who may view a namespace, and lets only who is bound to quorate-admin change them", async () => {
