@@ -444,9 +444,14 @@ export interface ConfigStatus {
    */
   hash?: string;
   /**
-   * Token time in force, in milliseconds.
+   * Token time that was published, in milliseconds.
    */
   tokenMilliseconds?: number;
+  /**
+   * Token and consensus time together, in milliseconds, of the slowest configuration that a host may still run. Each
+   * that was published counts until every node reports that it runs the newest.
+   */
+  membershipChangeMilliseconds?: number;
 }
 
 /**
@@ -1038,6 +1043,15 @@ export interface CorosyncStatus {
    */
   configVersion?: number;
   /**
+   * Token time that it runs with, in milliseconds. Of a host that does not say, the last that was seen: fencing counts
+   * with it.
+   */
+  tokenMilliseconds?: number;
+  /**
+   * Consensus time that it runs with, in milliseconds, likewise.
+   */
+  consensusMilliseconds?: number;
+  /**
    * Whether it is quorate.
    */
   quorate?: boolean;
@@ -1134,7 +1148,8 @@ export interface WatchdogStatus {
    */
   identity?: string;
   /**
-   * Time-out read back from the device, in seconds.
+   * Time-out read back from the device, in seconds. While the keeper does not say, the last that it said: fencing waits
+   * for it. Absent when it is certain that the device is closed.
    */
   timeoutSeconds?: number;
   /**

@@ -2,6 +2,7 @@
 export { KeeperClient } from "./client.ts";
 export { type KeeperConfig, questionLimitMs } from "./config.ts";
 export {
+  disarmKeeper,
   type InstallKeeperOptions,
   installKeeper,
   KEEPER_PROGRAM,

@@ -95,6 +95,29 @@ export async function installKeeper(
 }
 
 /**
+ * Has the host's keeper close the watchdog. When this returns it is certain that it is not armed: undefined where none is installed, or
+ * one was stopped in order. @throws QuorateError KeeperUnreachable, KeeperArmed, or the keeper's reason: it may be armed
+ */
+export async function disarmKeeper(host: Host): Promise<KeeperStatus | undefined> {
+  const state = await unitState(host, UNIT_NAME);
+  const isGone = state === "unknown" && !(await isAnyOnDisk(host, [UNIT_PATH, SOCKET_PATH]));
+  if (!isGone && state !== "inactive") return client(host).disarm();
+  if (await isLeftArmed(host)) {
+    throw new QuorateError(
+      "environment",
+      "KeeperArmed",
+      `${UNIT_NAME} was stopped while the watchdog was armed, and nobody else can close it: systemctl start ${UNIT_NAME}`,
+    );
+  }
+  return undefined;
+}
+
+async function isAnyOnDisk(host: Host, paths: readonly string[]): Promise<boolean> {
+  const found = await Promise.all(paths.map((path) => exists(host.path(path))));
+  return found.includes(true);
+}
+
+/**
  * Takes the keeper off the host. Only when it is disarmed. @throws QuorateError KeeperArmed, KeeperUnreachable: a keeper of
  * which that is not known stays.
  */

@@ -291,7 +291,8 @@ export class Keeper {
     const error = this.#error ?? unfitness?.message;
     return {
       ok: true,
-      armed,
+      // What an earlier keeper armed counts on, though nobody can say any more whether one did.
+      armed: armed || this.#unreadable !== undefined,
       expiring,
       device: this.#parts.config.device,
       quorate: this.#hasFreshProof(),

@@ -20,7 +20,7 @@ export interface Hello {
 
 export interface KeeperStatus {
   ok: true;
-  /** It is, or should be, petted: this is what is on the disk. */
+  /** It is, or should be, petted: this is what is on the disk; where that cannot be read, it may be. False is certain. */
   armed: boolean;
   /** Since when, wall clock. */
   since?: string;

@@ -3,6 +3,7 @@ import { classify, QuorateError } from "../../errors.ts";
 import type { Logger } from "../../log.ts";
 import type { Host } from "../host/index.ts";
 import {
+  disarmKeeper,
   ensureWatchdogDevice,
   installKeeper,
   KEEPER_PROGRAM,
@@ -46,6 +47,7 @@ export class KeeperCare {
   #noDevice: { at: number; error: QuorateError } | undefined;
   #installing: Promise<unknown> = Promise.resolve();
   #retired = false;
+  #arming: Promise<unknown> = Promise.resolve();
   #leaves = false;
 
   constructor(options: KeeperCareOptions) {
@@ -114,20 +116,37 @@ export class KeeperCare {
 
   /** Makes sure that the host has the device first. @throws QuorateError */
   async arm(): Promise<void> {
-    if (this.#leaves) {
-      throw new QuorateError("user", "NodeLeaves", "this node leaves the cluster: its watchdog is not armed any more");
-    }
+    const armed = this.#arm();
+    this.#arming = armed.catch(() => undefined);
+    await armed;
+  }
+
+  async #arm(): Promise<void> {
+    this.#refuseWhenLeaving();
     if (this.#status?.armed !== true) await this.#ensureDevice();
+    this.#refuseWhenLeaving();
     this.#status = await this.#client.arm();
+  }
+
+  #refuseWhenLeaving(): void {
+    if (!this.#leaves) return;
+    throw new QuorateError("user", "NodeLeaves", "this node leaves the cluster: its watchdog is not armed any more");
   }
 
   async disarm(): Promise<void> {
     this.#status = await this.#client.disarm();
   }
 
-  /** The node leaves: corosync stops soon, and an armed host would reset. */
-  armNoMore(): void {
+  /**
+   * The node leaves: corosync stops soon, and an armed host would reset. When this returns, the watchdog is closed for certain and is
+   * not armed again. @throws QuorateError what is in the way of that
+   */
+  async disarmToLeave(): Promise<void> {
     this.#leaves = true;
+    await this.#arming;
+    await this.#installing;
+    const status = await disarmKeeper(this.#options.host);
+    if (status !== undefined) this.#status = status;
   }
 
   async expire(why: string): Promise<void> {

@@ -45,15 +45,18 @@ export class Membership {
       caches.cluster()?.status?.conditions?.find((each) => each.type === "QuorumOverridden")?.status === "True";
     const published = config === undefined ? undefined : readPublished(config, node, override);
     const leave = self.metadata.deletionTimestamp !== undefined && published !== undefined && !published.admitted;
-    if (leave && keeper.status?.armed === true) await this.#disarmToLeave();
-    else if (leave) keeper.armNoMore();
+    if (leave && !this.#left) await this.#prepareToLeave();
     const load = await followConfig(
       host,
       { published, authkey: readAuthkey(caches.corosyncKey()), nodeId: self.spec.nodeId, quorum, leave },
       clock,
       log,
     );
-    if (leave && !this.#left) await this.#clearHost();
+    if (leave && !this.#left) {
+      await keeper.remove();
+      this.#left = true;
+      log.info("the keeper was removed: this host is of no cluster any more");
+    }
     if (
       load !== undefined &&
       (load.configVersion !== this.#lastLoad?.configVersion ||
@@ -63,30 +66,21 @@ export class Membership {
       this.#lastLoad = load;
   }
 
-  /** Corosync is gone from this host; so are the keeper and its files, when nothing can need them any more. */
-  async #clearHost(): Promise<void> {
-    const { guests, keeper, log } = this.#options;
+  /**
+   * Corosync goes only from a host on which no guest runs and whose watchdog is closed for certain: an armed host without it resets,
+   * and a guest without it is not seen by the cluster any more.
+   */
+  async #prepareToLeave(): Promise<void> {
+    const { guests, keeper, node } = this.#options;
     await guests.look();
     const here = guests.here();
-    if (here.length > 0) throw this.#guestsStillRun(here);
-    await keeper.remove();
-    this.#left = true;
-    log.info("the keeper was removed: this host is of no cluster any more");
-  }
-
-  /** Without corosync an armed watchdog resets the host: it is closed before, and only when no guest runs here any more. */
-  async #disarmToLeave(): Promise<void> {
-    const here = this.#options.guests.here();
-    if (here.length > 0) throw this.#guestsStillRun(here);
-    this.#options.keeper.armNoMore();
-    await this.#options.keeper.disarm();
-  }
-
-  #guestsStillRun(here: readonly string[]): QuorateError {
-    return new QuorateError(
-      "environment",
-      "GuestsStillRun",
-      `node "${this.#options.node}" leaves the cluster and still runs ${here.join(", ")}; corosync and the watchdog stay until they are moved or stopped`,
-    );
+    if (here.length > 0) {
+      throw new QuorateError(
+        "environment",
+        "GuestsStillRun",
+        `node "${node}" leaves the cluster and still runs ${here.join(", ")}; corosync and the watchdog stay until they are moved or stopped`,
+      );
+    }
+    await keeper.disarmToLeave();
   }
 }

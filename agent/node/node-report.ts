@@ -1,4 +1,5 @@
-import { CLUSTER_NODES, type ConfigLoad } from "../../crds/index.ts";
+import { isDeepStrictEqual } from "node:util";
+import { CLUSTER_NODES, type ClusterNodeStatus, type ConfigLoad } from "../../crds/index.ts";
 import { rfc3339 } from "../../kube/index.ts";
 import type { ReportedMode } from "../ha/index.ts";
 import { hostAddresses, hostCapacity, type NodeFacts, nodeStatus } from "../report/index.ts";
@@ -23,7 +24,7 @@ export class NodeReport {
   readonly #options: NodeReportOptions;
   #mode: ReportedMode = "Idle";
   #epoch: number | undefined;
-  #written = "";
+  #written: ClusterNodeStatus | undefined;
 
   constructor(options: NodeReportOptions) {
     this.#options = options;
@@ -40,9 +41,10 @@ export class NodeReport {
     const self = caches.self();
     if (self === undefined) return;
     await corosync.refresh();
-    const status = nodeStatus(this.#facts(bootId), self.status, self.metadata.generation ?? 0, rfc3339(clock.wallMs()));
-    const text = JSON.stringify(status);
-    if (text === this.#written) return;
+    // The cache may not have what was written last yet, and what stands there must not be forgotten for that.
+    const before = this.#written ?? self.status;
+    const status = nodeStatus(this.#facts(bootId), before, self.metadata.generation ?? 0, rfc3339(clock.wallMs()));
+    if (isDeepStrictEqual(status, this.#written)) return;
     await client.applyStatus(
       CLUSTER_NODES,
       {
@@ -51,7 +53,7 @@ export class NodeReport {
       },
       { fieldManager: `quorate-agent-${node}`, force: true },
     );
-    this.#written = text;
+    this.#written = status;
   }
 
   #facts(bootId: string): NodeFacts {
@@ -77,7 +79,7 @@ export class NodeReport {
               device: watchdog.device,
               ...(watchdog.identity === undefined ? {} : { identity: watchdog.identity }),
               ...(watchdog.timeoutSeconds === undefined ? {} : { timeoutSeconds: watchdog.timeoutSeconds }),
-              armed: watchdog.armed && watchdog.timeoutSeconds !== undefined,
+              armed: watchdog.armed,
               ...(message === undefined ? {} : { message }),
             },
       transfer: transfer(),

@@ -19,10 +19,13 @@ export interface NodeFacts {
     | {
         readonly device: string;
         readonly identity?: string;
+        /** As read back; absent while the keeper has not opened the device. */
         readonly timeoutSeconds?: number;
+        /** The keeper's word: false is certain, true may be left of a keeper before it. */
         readonly armed: boolean;
         readonly message?: string;
       }
+    /** The keeper does not answer. */
     | undefined;
   readonly transfer: { readonly address: string; readonly port: number } | undefined;
   readonly capacity: { readonly cpu: number; readonly memoryBytes: number };
@@ -59,6 +62,9 @@ export function nodeStatus(
   const { corosync, watchdog } = facts;
   const quorum = corosync?.quorum;
   const running = corosync?.running;
+  // Of a corosync that does not say: what it ran with last, it may run with still, or again.
+  const token = running?.tokenMilliseconds ?? before?.corosync?.tokenMilliseconds;
+  const consensus = running?.consensusMilliseconds ?? before?.corosync?.consensusMilliseconds;
   const links = (running?.links ?? []).map((link) => ({
     number: link.number,
     ...(link.address === undefined ? {} : { address: link.address }),
@@ -66,7 +72,10 @@ export function nodeStatus(
     peersTotal: link.peers.length,
   }));
   const healthy = links.filter((link) => link.peersUp === link.peersTotal).length;
-  const armed = watchdog?.armed === true;
+  const armed = watchdog?.armed === true && watchdog.timeoutSeconds !== undefined;
+  // A watchdog of which nothing newer is known counts on as it was set last: fencing waits for it.
+  const timeoutSeconds =
+    watchdog?.timeoutSeconds ?? (watchdog?.armed === false ? undefined : before?.watchdog?.timeoutSeconds);
   const condition = (type: string, holds: boolean, reason: string, message: string) => {
     const status = holds ? ("True" as const) : ("False" as const);
     const old = before?.conditions?.find((c) => c.type === type);
@@ -94,6 +103,8 @@ export function nodeStatus(
       ...(corosync?.version === undefined ? {} : { version: corosync.version }),
       running: quorum?.state === "Running",
       ...(running?.configVersion === undefined ? {} : { configVersion: running.configVersion }),
+      ...(token === undefined ? {} : { tokenMilliseconds: token }),
+      ...(consensus === undefined ? {} : { consensusMilliseconds: consensus }),
       ...(quorum?.state === "Running"
         ? { quorate: quorum.quorate, ringId: quorum.ringId, members: quorum.members.map((m) => m.nodeId) }
         : { quorate: false }),
@@ -112,6 +123,7 @@ export function nodeStatus(
       ...(facts.transfer === undefined ? {} : { transferEndpoint: facts.transfer }),
     },
     watchdog: {
+      ...(timeoutSeconds === undefined ? {} : { timeoutSeconds }),
       ...(watchdog === undefined
         ? {
             armed: false,
@@ -121,9 +133,8 @@ export function nodeStatus(
         : {
             device: watchdog.device,
             ...(watchdog.identity === undefined ? {} : { identity: watchdog.identity }),
-            ...(watchdog.timeoutSeconds === undefined ? {} : { timeoutSeconds: watchdog.timeoutSeconds }),
             armed,
-            summary: armed ? `${watchdog.timeoutSeconds ?? "?"}s armed` : "not armed",
+            summary: armed ? `${watchdog.timeoutSeconds}s armed` : "not armed",
             ...(watchdog.message === undefined ? {} : { message: watchdog.message.slice(0, 1000) }),
           }),
     },

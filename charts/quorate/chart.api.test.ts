@@ -18,6 +18,9 @@ const EVERYTHING = [
   "--set=networkPolicy.restrictEgress=true,apiServer.host=10.6.0.254,controllers.podLabels.a=b,agent.podAnnotations.c=d",
 ];
 
+/** The one value without a default. */
+const IMAGE = "--set=image.repository=registry.example/quorate";
+
 const RIGHTS: Record<string, [verb: string, may: "yes" | "no", what: string][]> = {
   "quorate-agent": [
     ["watch", "yes", "quorate.dev/clusternodes"],
@@ -115,10 +118,10 @@ describe("the chart with helm", { skip }, () => {
   }
   const kubectl = async (...args: string[]) => (await controlPlane.kubectl(args)).stdout;
   const install = (...args: string[]) =>
-    helm("install", "quorate", chart, "--namespace", NAMESPACE, "--create-namespace", ...args);
+    helm("install", "quorate", chart, IMAGE, "--namespace", NAMESPACE, "--create-namespace", ...args);
   const uninstall = () => helm("uninstall", "quorate", "--namespace", NAMESPACE);
   const template = async (...args: string[]) =>
-    loadAll(await helm("template", "quorate", chart, "--namespace", NAMESPACE, ...args)) as Manifest[];
+    loadAll(await helm("template", "quorate", chart, IMAGE, "--namespace", NAMESPACE, ...args)) as Manifest[];
 
   it("passes helm's own checks", async () => {
     assert.match(await helm("lint", "--strict", chart), /0 chart\(s\) failed/);
@@ -141,7 +144,7 @@ describe("the chart with helm", { skip }, () => {
     await kubectl("create", "namespace", "dry-run");
     await kubectl("create", "serviceaccount", "default", "--namespace=dry-run");
     for (const options of [EVERYTHING, off]) {
-      const manifests = await helm("template", "quorate", chart, "--namespace", "dry-run", ...options);
+      const manifests = await helm("template", "quorate", chart, IMAGE, "--namespace", "dry-run", ...options);
       await controlPlane.kubectl(["apply", "--dry-run=server", "--validate=strict", "-f", "-"], { input: manifests });
     }
   });
@@ -201,9 +204,9 @@ describe("the chart with helm", { skip }, () => {
         "-o",
         "jsonpath={.spec.versions[0].additionalPrinterColumns[*].name}",
       );
-    await helm("install", "quorate", older, "--namespace", NAMESPACE, "--create-namespace");
+    await helm("install", "quorate", older, IMAGE, "--namespace", NAMESPACE, "--create-namespace");
     assert.doesNotMatch(await columns(), /Quorate/);
-    await helm("upgrade", "quorate", chart, "--namespace", NAMESPACE);
+    await helm("upgrade", "quorate", chart, IMAGE, "--namespace", NAMESPACE);
     assert.match(await columns(), /Quorate/);
   });
 
@@ -266,29 +269,25 @@ describe("the chart with helm", { skip }, () => {
       kind: "Lease",
       metadata: { name: "quorate-agent-n1", namespace: "default" },
     };
+    const said = (args: string[]) =>
+      controlPlane.kubectl(args, { input: JSON.stringify(lease) }).then(
+        () => "accepted",
+        (error: Error) => error.message,
+      );
+    const as = (account: string) => `--as=system:serviceaccount:${NAMESPACE}:${account}`;
     const create = (...claims: string[]) =>
-      controlPlane
-        .kubectl(["create", "-f", "-", `--as=system:serviceaccount:${NAMESPACE}:quorate-agent`, ...claims], {
-          input: JSON.stringify(lease),
-        })
-        .then(
-          () => "accepted",
-          (error: Error) => error.message,
-        );
+      said(["create", "-f", "-", "--dry-run=server", as("quorate-agent"), ...claims]);
     const boundTo = (node: string) => `--as-user-extra=authentication.kubernetes.io/node-name=${node}`;
     // The API server takes a moment to see a new policy.
-    let said = await create();
-    for (
-      const deadline = Date.now() + 20_000;
-      !said.includes("denied") && Date.now() < deadline;
-      said = await create()
-    ) {
-      await delay(200);
-      await kubectl("delete", "lease", lease.metadata.name, "--namespace=default", "--ignore-not-found");
-    }
-    assert.match(said, /not bound to a node/);
+    const deadline = Date.now() + 20_000;
+    while (!(await create()).includes("denied") && Date.now() < deadline) await delay(200);
+    assert.match(await create(), /not bound to a node/);
     assert.match(await create(boundTo("n2")), /the agent of node "n2" may .* Lease "quorate-agent-n2" only/);
     assert.equal(await create(boundTo("n1")), "accepted");
+    assert.equal(await said(["create", "-f", "-"]), "accepted");
+    const remove = ["delete", "lease", lease.metadata.name, "--namespace=default"];
+    assert.match(await said(remove), /delete ClusterNode "n1"/);
+    assert.equal(await said([...remove, as("quorate-controllers")]), "accepted");
   });
 
   it("shows clusters to who may view a namespace, and lets only who is bound to quorate-admin change them", async () => {

@@ -8,12 +8,12 @@ import {
   type CrmStepResult,
   crmStep,
   DEFAULT_CRM_PARAMETERS,
-  deriveTimings,
   type HaEvent,
   initialCrmState,
   type Milliseconds,
   type ServiceRecord,
 } from "../ha/index.ts";
+import { timingsInForce } from "../timings-in-force.ts";
 import { applyCrmEffects, type FenceProof } from "./apply.ts";
 import { disarmOf, writeClusterStatus } from "./cluster-status.ts";
 import { complaints, writeComplaint } from "./complaints.ts";
@@ -117,7 +117,9 @@ export class ClusterCrm {
   look(): void {
     const objects = this.#options.objects();
     if (objects === undefined) return;
-    const timings = timingsOf(objects, this.#options.leaseRenewalMilliseconds);
+    const { cluster, nodes } = objects;
+    const { leaseRenewalMilliseconds } = this.#options;
+    const timings = timingsInForce({ cluster, nodes, leaseRenewalMilliseconds });
     if (timings.ok) {
       const { fenceDelay, leaseDuration, reportFreshness } = timings.timings;
       this.#observer.setTimings({
@@ -351,22 +353,6 @@ export function dataOn(jobs: ClusterObjects["jobs"], guest: string, node: string
     .filter((copy) => copy.node === node)
     .map(({ time }) => Date.parse(time));
   return times.length === 0 ? undefined : Math.max(...times);
-}
-
-/**
- * The timings in force. While settings change, the slowest counts: a host may still have the longer watchdog or token, or the QDevice.
- */
-function timingsOf(objects: ClusterObjects, leaseRenewalMilliseconds?: number): ReturnType<typeof deriveTimings> {
-  const { cluster, nodes } = objects;
-  const armed = nodes.map((node) => node.status?.watchdog?.timeoutSeconds ?? 0);
-  const runsDevice = nodes.some((node) => node.status?.corosync?.qdeviceFlags !== undefined);
-  return deriveTimings({
-    nodes: Math.max(1, nodes.length),
-    watchdogSeconds: Math.max(cluster.spec.ha.watchdogSeconds, ...armed),
-    tokenMilliseconds: Math.max(cluster.spec.tokenMilliseconds, cluster.status?.config?.tokenMilliseconds ?? 0),
-    ...(cluster.spec.qdevice === undefined && !runsDevice ? {} : { qdevice: {} }),
-    ...(leaseRenewalMilliseconds === undefined ? {} : { leaseRenewalMilliseconds }),
-  });
 }
 
 function observerInput(objects: ClusterObjects, wallMs: number) {

@@ -108,6 +108,25 @@ describe("the proof of a fence, as ClusterNode.status shows it", { skip }, () =>
     });
   });
 
+  it("takes as long as the slowest corosync needs to notice a cut, whatever the settings ask for by now", async () => {
+    const made = await world("slow");
+    await made.client.applyStatus(
+      CLUSTER_NODES,
+      {
+        metadata: { name: "n1", namespace: "slow" },
+        status: {
+          watchdog: { armed: true, timeoutSeconds: 10 },
+          corosync: { tokenMilliseconds: 10_650, consensusMilliseconds: 12_780 },
+        },
+      },
+      { fieldManager: "quorate-agent-n1", force: true },
+    );
+    made.membership(["n2", "n3"]);
+    await made.pass(34);
+    assert.equal((await made.get(HA_RESOURCES, "web1")).status?.node, "n1", "M is 35.2 s, and would be 19.8 s");
+    await made.until("the failover", async () => (await made.get(HA_RESOURCES, "web1")).status?.node !== "n1", 10);
+  });
+
   it("is left by a write of the state, also where the same manager had written reasons: an empty map would be refused", async () => {
     const made = await world("empty");
     const metadata = { name: "n1", namespace: "empty" };

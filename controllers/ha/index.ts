@@ -14,6 +14,7 @@ export { compileRules, type RuleSet } from "./rules.ts";
 export {
   CLOCK_RATE_ERROR,
   checkTimings,
+  corosyncDelay,
   type Derived,
   deriveTimings,
   effectiveToken,

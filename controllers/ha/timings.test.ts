@@ -67,3 +67,14 @@ test("a QDevice's time-outs are part of the time in which a cut-off host may bel
   const withDevice = derived({ nodes: 2, qdevice: { timeoutMilliseconds: 3000, syncTimeoutMilliseconds: 5000 } });
   assert.equal(withDevice.membershipChange.milliseconds, without + 5000);
 });
+
+test("a corosync that still runs slower than the settings ask for counts until it is gone, and one that is faster does not", () => {
+  const asked = derived({ nodes: 3, tokenMilliseconds: 1000 });
+  const slow = derived({ nodes: 3, tokenMilliseconds: 10_000 }).membershipChange.milliseconds;
+  const waits = derived({ nodes: 3, tokenMilliseconds: 1000, slowestCorosyncMilliseconds: slow });
+  assert.equal(waits.membershipChange.milliseconds, slow);
+  assert.match(waits.membershipChange.because, /a host may still run a slower configuration, with 23430 ms/);
+  assert.equal(checkTimings(waits), undefined);
+  const faster = derived({ nodes: 3, tokenMilliseconds: 1000, slowestCorosyncMilliseconds: 2000 });
+  assert.deepEqual(faster, asked);
+});

@@ -45,6 +45,8 @@ export interface TimingSettings {
   readonly qdevice?: { readonly timeoutMilliseconds?: number; readonly syncTimeoutMilliseconds?: number };
   /** The coarsest granularity of the watchdogs in use; default 250. */
   readonly watchdogGranularityMilliseconds?: number;
+  /** Token and consensus of the slowest corosync that a host may still run, while it is not what the settings ask for. */
+  readonly slowestCorosyncMilliseconds?: number;
   /** Default 2000. */
   readonly leaseRenewalMilliseconds?: number;
 }
@@ -73,6 +75,12 @@ export function effectiveToken(nodes: number, tokenMilliseconds: number): number
   return tokenMilliseconds + Math.max(0, nodes - 2) * TOKEN_COEFFICIENT;
 }
 
+/** After this a corosync with these settings has noticed that it was cut off, and has agreed on who is left: token and consensus. */
+export function corosyncDelay(nodes: number, tokenMilliseconds: number): number {
+  const token = effectiveToken(nodes, tokenMilliseconds);
+  return token + Math.ceil(token * CONSENSUS_FACTOR);
+}
+
 /** @returns the timings, or why these settings are refused. Nothing is clamped: what is shown is what was set. */
 export function deriveTimings(settings: TimingSettings): TimingsResult {
   const { nodes } = settings;
@@ -84,14 +92,15 @@ export function deriveTimings(settings: TimingSettings): TimingsResult {
   if (refusal) return { ok: false, ...refusal };
 
   const token = effectiveToken(nodes, tokenMilliseconds);
-  const consensus = Math.ceil(token * CONSENSUS_FACTOR);
+  const asked = corosyncDelay(nodes, tokenMilliseconds);
+  const slowest = Math.max(asked, settings.slowestCorosyncMilliseconds ?? 0);
   const device = settings.qdevice
     ? Math.max(
         settings.qdevice.timeoutMilliseconds ?? QDEVICE_TIMEOUT,
         settings.qdevice.syncTimeoutMilliseconds ?? QDEVICE_SYNC_TIMEOUT,
       )
     : 0;
-  const t = token + consensus + device;
+  const t = slowest + device;
   const w = watchdogSeconds * 1000 + granularity;
   const m = leastFenceDelay(t, PROOF_AGE, w);
   const l = Math.max(0, m - 2 * renewal);
@@ -99,7 +108,7 @@ export function deriveTimings(settings: TimingSettings): TimingsResult {
   const timings: Timings = {
     membershipChange: {
       milliseconds: t,
-      because: `token ${tokenMilliseconds} ms + ${Math.max(0, nodes - 2)} x ${TOKEN_COEFFICIENT} ms for ${nodes} nodes = ${token} ms, and consensus ${CONSENSUS_FACTOR} x that${device > 0 ? `, and ${device} ms in which the QDevice's vote may still be counted` : ""}`,
+      because: `token ${tokenMilliseconds} ms + ${Math.max(0, nodes - 2)} x ${TOKEN_COEFFICIENT} ms for ${nodes} nodes = ${token} ms, and consensus ${CONSENSUS_FACTOR} x that${slowest > asked ? `; but a host may still run a slower configuration, with ${slowest} ms for both` : ""}${device > 0 ? `, and ${device} ms in which the QDevice's vote may still be counted` : ""}`,
     },
     quorumProofAge: {
       milliseconds: PROOF_AGE,

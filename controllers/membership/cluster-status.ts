@@ -37,6 +37,8 @@ export interface TimingsVerdict {
   readonly timings: NonNullable<ClusterStatus["timings"]>;
   /** Why they are not safe. */
   readonly problem?: string;
+  /** Token and consensus of the slowest configuration that was published and that not every node has left behind. */
+  readonly publishedMilliseconds?: number;
 }
 
 /** TooLong: it ends more than a day ahead, which is not honoured. */
@@ -68,7 +70,7 @@ export function clusterStatus(input: ClusterStatusInput): ClusterStatus {
   return {
     ...(generation === undefined ? {} : { observedGeneration: generation }),
     ...(config === undefined ? {} : { quorum: quorumStatus(config, agreement, deviceVotes(input)) }),
-    ...(published === undefined ? {} : { config: configStatus(published) }),
+    ...configStatus(published, timings?.publishedMilliseconds),
     nodes: { total: nodes.length, online: online.length, summary: `${online.length}/${nodes.length}` },
     ...(timings === undefined ? {} : { timings: timings.timings }),
     ...(decision.step === "Stable" ? {} : { rollout: rolloutStatus(decision, published, existing?.rollout, now) }),
@@ -221,14 +223,21 @@ function quorumStatus(
   };
 }
 
-function configStatus({ version, config }: Published): NonNullable<ClusterStatus["config"]> {
-  return {
-    version,
-    transport: "knet",
-    cipher: config.cipher.toUpperCase(),
-    hash: config.hash.toUpperCase(),
-    tokenMilliseconds: config.tokenMilliseconds,
+/** What hosts may still run is kept also while what was published cannot be read. */
+function configStatus(published: Published | undefined, slowest: number | undefined): Pick<ClusterStatus, "config"> {
+  const shown: ClusterStatus["config"] = {
+    ...(published === undefined
+      ? {}
+      : {
+          version: published.version,
+          transport: "knet",
+          cipher: published.config.cipher.toUpperCase(),
+          hash: published.config.hash.toUpperCase(),
+          tokenMilliseconds: published.config.tokenMilliseconds,
+        }),
+    ...(slowest === undefined ? {} : { membershipChangeMilliseconds: slowest }),
   };
+  return Object.keys(shown).length === 0 ? {} : { config: shown };
 }
 
 function rolloutStatus(

@@ -104,6 +104,7 @@ describe("the membership controller", { skip }, () => {
       cipher: "AES256",
       hash: "SHA256",
       tokenMilliseconds: 3000,
+      membershipChangeMilliseconds: 8030,
     });
     assert.equal(condition(object, "TimingsSafe"), "True Safe");
     assert.equal(condition(object, "TopologySound"), "True Sound");

@@ -94,10 +94,11 @@ export function desiredFrom(input: DesiredInput): DesiredOutput {
 }
 
 function cryptoObstacle(nodes: readonly ClusterNode[]): string | undefined {
-  const armed = nodes.find(({ status }) => status?.watchdog?.armed);
+  // A time-out without a word of the keeper: the device may count.
+  const armed = nodes.find(({ status }) => status?.watchdog?.armed || status?.watchdog?.timeoutSeconds !== undefined);
   if (armed === undefined) return undefined;
   return (
-    `cipher and hash change when no watchdog is armed, and that of ${armed.metadata.name} is: members may lose quorum for a ` +
+    `cipher and hash change when no watchdog is armed, and that of ${armed.metadata.name} is, or may be: members may lose quorum for a ` +
     "moment while they change; set spec.ha.disarm: Freeze first, and remove it afterwards"
   );
 }

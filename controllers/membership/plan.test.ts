@@ -248,18 +248,18 @@ describe("problems are named", () => {
     assert.match(found(plan, "Ready") ?? "", /^False Unsafe/);
     assert.deepEqual([plan.decision.step, plan.decision.publish], ["ChangeSettings", undefined]);
   });
-  test("a change of the cipher under armed watchdogs", () => {
+  test("a change of the cipher under watchdogs that are armed, or of which that is not known", () => {
     const start = settled();
-    const nodes = [
-      ...start.nodes.slice(0, 2),
-      node(3, {}, { ...runs(1), watchdog: { armed: true, timeoutSeconds: 10 } }),
-    ];
-    const plan = planMembership({ ...start, nodes, clusters: [cluster({ crypto: { cipher: "AES128" } })] });
-    assert.match(
-      found(plan, "ConfigInSync") ?? "",
-      /^False ChangeSettings: .*that of n3 is: .*set spec\.ha\.disarm: Freeze first/,
-    );
-    assert.equal(plan.decision.publish, undefined);
+    for (const armed of [true, false]) {
+      const n3 = node(3, {}, { ...runs(1), watchdog: { armed, timeoutSeconds: 10 } });
+      const nodes = [...start.nodes.slice(0, 2), n3];
+      const plan = planMembership({ ...start, nodes, clusters: [cluster({ crypto: { cipher: "AES128" } })] });
+      assert.match(
+        found(plan, "ConfigInSync") ?? "",
+        /^False ChangeSettings: .*that of n3 is, or may be: .*set spec\.ha\.disarm: Freeze first/,
+      );
+      assert.equal(plan.decision.publish, undefined);
+    }
   });
   test("a host name that resolves to something else now", () => {
     const nodes = [
@@ -312,6 +312,60 @@ describe("problems are named", () => {
     assert.match(sound("A,V,NMW") ?? "", /^True Sound/);
     for (const flags of [undefined, "NA,NV,NMW", "A,NV,NMW"])
       assert.match(sound(flags) ?? "", /^False TwoNodesNoQDevice: .*no member says that the QDevice votes/, flags);
+  });
+});
+
+describe("the longest time until a host notices a cut", () => {
+  const fast = { tokenMilliseconds: 1650, consensusMilliseconds: 1980 };
+  const slow = { tokenMilliseconds: 10_650, consensusMilliseconds: 12_780 };
+  const says = (n: number, configVersion: number, times: object = {}) =>
+    node(n, {}, { corosync: { running: true, configVersion, ...times } });
+  const shown = (plan: Plan) => {
+    const { config, timings } = plan.clusterStatuses.get("lab") ?? {};
+    return [config?.membershipChangeMilliseconds, timings?.membershipChange?.milliseconds];
+  };
+  /** A token of 10 s was in force, and 1 s is published; `next` is what the objects say then. */
+  const lowered = (nodes: ClusterNode[], agents: [string, AgentReport][] = []) => {
+    const before = settled({
+      clusters: [cluster({ tokenMilliseconds: 10_000 })],
+      nodes: [1, 2, 3].map((n) => says(n, 1, slow)),
+    });
+    const was = planMembership(before).clusterStatuses.get("lab") ?? {};
+    const first = planMembership({ ...before, clusters: [{ ...cluster({ tokenMilliseconds: 1000 }), status: was }] });
+    assert.equal(first.decision.publish?.config.tokenMilliseconds, 1000);
+    const status = first.clusterStatuses.get("lab") ?? {};
+    return planMembership({
+      ...before,
+      clusters: [{ ...cluster({ tokenMilliseconds: 1000 }), status }],
+      published: first.decision.publish,
+      publishedForMs: 3_600_000,
+      agents: new Map([...before.agents, ...agents]),
+      nodes,
+    });
+  };
+  test("falls when every node has said that it runs a shorter token", () => {
+    assert.deepEqual(shown(lowered([1, 2, 3].map((n) => says(n, 1, slow)))), [23_430, 23_430]);
+    assert.deepEqual(shown(lowered([says(1, 1, slow), says(2, 2, fast), says(3, 2, fast)])), [23_430, 23_430]);
+    assert.deepEqual(shown(lowered([1, 2, 3].map((n) => says(n, 2, fast)))), [3630, 3630]);
+  });
+  test("stays while one is silent, however long, and however little it has ever said", () => {
+    const silent: [string, AgentReport] = ["n1", { sight: { state: "Silent", forSeconds: 60 }, fenced: false }];
+    const rest = [says(2, 2, fast), says(3, 2, fast)];
+    // It may have loaded the longer one since it spoke, when that was published in between.
+    for (const n1 of [says(1, 1, slow), says(1, 1, fast), says(1, 1), node(1)])
+      assert.deepEqual(shown(lowered([n1, ...rest], [silent])), [23_430, 23_430]);
+  });
+  test("stays when one says that it runs the newest, and not with which token", () => {
+    assert.deepEqual(shown(lowered([says(1, 2), says(2, 2, fast), says(3, 2, fast)])), [23_430, 23_430]);
+  });
+  test("is remembered while what was published cannot be read, and while settings are refused", () => {
+    const status = { config: { version: 2, membershipChangeMilliseconds: 23_430 } };
+    const lost = { reason: "ConfigMapBroken", message: "data.state cannot be read" };
+    const start = { ...settled(), published: undefined, obstacle: lost };
+    const broken = planMembership({ ...start, clusters: [{ ...cluster(), status }] });
+    assert.deepEqual(broken.clusterStatuses.get("lab")?.config, { membershipChangeMilliseconds: 23_430 });
+    const refused = planMembership({ ...settled(), clusters: [{ ...cluster({ tokenMilliseconds: 500 }), status }] });
+    assert.equal(shown(refused)[0], 23_430);
   });
 });
 

@@ -67,7 +67,7 @@ export function planMembership(view: View): Plan {
   const removals = removalsOf(view);
   const override = overrideState(cluster, view.wallMs);
   const agreement = agreementOf(view);
-  const timings = judgeTimings(cluster, view.nodes);
+  const { problem: timingsProblem } = judgeTimings(cluster, view.nodes, view.published);
   const output = desiredFrom({
     cluster,
     nodes: view.nodes,
@@ -76,13 +76,14 @@ export function planMembership(view: View): Plan {
       view.nodes.map(({ metadata: { name } }) => [name, { alive: isAlive(view, name), ...removals.get(name) }]),
     ),
     resolved: view.resolved,
-    ...(timings.problem === undefined ? {} : { timingsProblem: timings.problem }),
+    ...(timingsProblem === undefined ? {} : { timingsProblem }),
     tokenCoefficientMilliseconds: TOKEN_COEFFICIENT_MS,
     overrideActive: override === "Active",
   });
   const decision = decide(view, output, agreement);
   // What is published now is what the statuses speak of.
   const published = decision.publish ?? view.published;
+  const timings = judgeTimings(cluster, view.nodes, published);
   const problems = [...(view.obstacle ? [view.obstacle] : []), ...output.problems];
   const alive = new Set(view.nodes.map(({ metadata }) => metadata.name).filter((name) => isAlive(view, name)));
   const statuses = new Map([
