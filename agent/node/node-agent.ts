@@ -228,5 +228,6 @@ export class NodeAgent {
   async #lookAtGuests(): Promise<void> {
     await this.#guests.look();
     await this.#guests.report();
+    await this.#owner.forgetTakeOvers();
   }
 }

@@ -28,7 +28,8 @@ function owner(
   });
 }
 
-function guest(change: { nodeName?: string; lastOn?: string }): Guest {
+function guest(change: { nodeName?: string; lastOn?: string; startedAt?: string; volumes?: string[] }): Guest {
+  const volumes = change.volumes ?? ["root"];
   return {
     apiVersion: "quorate.dev/v1alpha1",
     kind: "Guest",
@@ -39,10 +40,14 @@ function guest(change: { nodeName?: string; lastOn?: string }): Guest {
       onBoot: false,
       startDelaySeconds: 0,
       resources: { cpu: 1, memory: "96Mi" },
-      volumes: [{ name: "root", storage: "tank", size: "64Mi", replicate: true }],
+      volumes: volumes.map((name) => ({ name, storage: "tank", size: "64Mi", replicate: true })),
       machine: { driver: "QEMU", agent: "Disabled" },
     },
-    status: { node: change.lastOn ?? "n1", volumes: [{ name: "root" }] },
+    status: {
+      node: change.lastOn ?? "n1",
+      startedAt: change.startedAt ?? "2026-11-01T00:00:00Z",
+      volumes: volumes.map((name) => ({ name })),
+    },
   };
 }
 
@@ -59,6 +64,7 @@ function withVolume(
         {
           id,
           exists: true,
+          guid: "7",
           snapshots: volume.snapshots.map((name, index) => ({
             name,
             guid: `${index + 1}`,
@@ -133,5 +139,170 @@ describe("the owner of a guest", () => {
     const started: string[] = [];
     await assert.rejects(owner(host, guest({ nodeName: "n3" }), started).start("web1", abort), { reason: "WrongNode" });
     assert.deepEqual(started, []);
+  });
+});
+
+interface Disk {
+  /** The dataset's. */
+  guid: string;
+  replicaOf?: string;
+  snapshots: string[];
+}
+
+/** A node with disks on which the start of the guest may fail. */
+class Node {
+  object = guest({});
+  disks: Record<string, Disk> = {};
+  startFails = false;
+  readonly started: string[] = [];
+  readonly rolledBack: string[] = [];
+  readonly owner: GuestOwner;
+
+  constructor(host: FakeHost) {
+    this.owner = new GuestOwner({
+      clock: systemClock,
+      host,
+      node: "n2",
+      namespace: "lab",
+      drivers: () =>
+        ({
+          start: async () => {
+            if (this.startFails) throw new Error("the machine did not start");
+            this.started.push(this.object.metadata.name);
+          },
+          provision: async () => assert.fail("no disk may be made"),
+        }) as unknown as Guests,
+      cluster: () => undefined,
+      guest: () => this.object,
+      abortReceives: async () => undefined,
+      sendVolumes: async () => assert.fail("old data must not be sent"),
+      claim: () => () => undefined,
+    });
+    Object.assign(this.owner, {
+      storage: () => ({
+        shared: false,
+        inspect: async ([id]: { vmid: number; volume: string }[]) => [this.#state(id)],
+        replication: {
+          rollback: async ({ volume }: { volume: string }, _job: string, to: { name: string }) => {
+            this.rolledBack.push(`${volume}@${to.name}`);
+            const snapshots = this.disks[volume]?.snapshots;
+            snapshots?.splice(snapshots.indexOf(to.name) + 1);
+          },
+        },
+      }),
+    });
+  }
+
+  /** As activation does: the disk is the node's own from then on. */
+  activate(volume: string): void {
+    delete this.disks[volume]?.replicaOf;
+  }
+
+  start(): Promise<void> {
+    return this.owner.start("web1", abort);
+  }
+
+  #state(id: { vmid: number; volume: string } | undefined) {
+    const disk = this.disks[id?.volume ?? ""];
+    if (disk === undefined) return { id, exists: false, snapshots: [] };
+    return {
+      ...disk,
+      id,
+      exists: true,
+      snapshots: disk.snapshots.map((name, index) => ({
+        name,
+        guid: `${disk.guid}${name}`,
+        createTxg: index,
+        createdAt: 0,
+        holds: 0,
+      })),
+    };
+  }
+}
+
+const run = (day: number) => `quorate-100-0-202611${String(day).padStart(2, "0")}T000000Z`;
+const copy = (...snapshots: string[]): Disk => ({ guid: "1", replicaOf: "100-0", snapshots });
+
+describe("the mark of a take-over", () => {
+  it("counts for the rest of the disks when the start failed between two of them", async () => {
+    using host = new FakeHost();
+    const node = new Node(host);
+    node.object = guest({ volumes: ["root", "data"] });
+    node.disks = { root: copy(run(1), run(2)), data: copy(run(1)) };
+    node.startFails = true;
+    await assert.rejects(node.start(), /did not start/);
+    assert.deepEqual(node.rolledBack, [`root@${run(1)}`]);
+    node.activate("root");
+    await assert.rejects(node.start(), /did not start/);
+    node.activate("data");
+    node.startFails = false;
+    await node.start();
+    assert.deepEqual(node.started, ["web1"]);
+  });
+
+  it("counts no more when the guest ran anywhere since, on the same node too", async () => {
+    using host = new FakeHost();
+    const node = new Node(host);
+    node.disks = { root: copy(run(1)) };
+    node.startFails = true;
+    await assert.rejects(node.start(), /did not start/);
+    node.activate("root");
+    node.startFails = false;
+    // HA took it to n3, and back to n1, where it wrote for weeks until n1 died again.
+    node.object = guest({ startedAt: "2026-11-02T00:00:00Z" });
+    await assert.rejects(node.start(), { reason: "StaleData" });
+  });
+
+  it("is removed while the guest is somewhere else, and stays while it waits for its start here", async () => {
+    for (const [change, counts] of [
+      [{}, true],
+      [{ nodeName: "n3" }, false],
+      [{ lastOn: "n3" }, false],
+    ] as const) {
+      using host = new FakeHost();
+      const node = new Node(host);
+      node.disks = { root: copy(run(1)) };
+      node.startFails = true;
+      await assert.rejects(node.start(), /did not start/);
+      node.activate("root");
+      node.startFails = false;
+      node.object = guest(change);
+      await node.owner.forgetTakeOvers();
+      node.object = guest({});
+      if (counts) await node.start();
+      else await assert.rejects(node.start(), { reason: "StaleData" });
+    }
+  });
+
+  it("never lets a mixture of two runs start: copies that came since are looked at anew", async () => {
+    using host = new FakeHost();
+    const node = new Node(host);
+    node.object = guest({ volumes: ["root", "data"] });
+    node.disks = { root: copy(run(1)), data: copy(run(1)) };
+    node.startFails = true;
+    await assert.rejects(node.start(), /did not start/);
+    node.startFails = false;
+    node.disks = { root: copy(run(1), run(5), run(6)), data: copy(run(1), run(5)) };
+    await node.start();
+    assert.deepEqual(node.rolledBack, [`root@${run(5)}`]);
+  });
+
+  it("does not count for another disk, nor for another guest of that name, nor when an earlier version made it", async () => {
+    const changes: ((node: Node, host: FakeHost) => void | Promise<void>)[] = [
+      (node) => void Object.assign(node.disks.root ?? {}, { guid: "2" }),
+      (node) => void Object.assign(node.object.metadata, { uid: "u2" }),
+      (_, host) => host.writeFileAtomic("/var/lib/quorate/takeover/lab.web1", "u1 n1", { mode: 0o600 }),
+    ];
+    for (const change of changes) {
+      using host = new FakeHost();
+      const node = new Node(host);
+      node.disks = { root: copy(run(1)) };
+      node.startFails = true;
+      await assert.rejects(node.start(), /did not start/);
+      node.activate("root");
+      node.startFails = false;
+      await change(node, host);
+      await assert.rejects(node.start(), { reason: "StaleData" });
+    }
   });
 });

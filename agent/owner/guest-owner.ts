@@ -11,6 +11,7 @@ import {
   type VolumeRef,
   type VolumeState,
 } from "../storage/index.ts";
+import { isTakenOver, readTakeOver, removeTakeOver, takenOver, takeOverOf, writeTakeOver } from "./take-over.ts";
 
 export interface GuestOwnerOptions {
   readonly clock: Clock;
@@ -51,7 +52,7 @@ export class GuestOwner {
     // The binding may have changed while the disks were prepared.
     this.#owned(name);
     await this.#options.drivers().start(definition, signal);
-    await this.#options.host.removeFile(this.#markOf(guest));
+    await removeTakeOver(this.#options.host, this.#options.namespace, name);
   }
 
   /** @returns once the guest is gone from this host for certain. */
@@ -104,53 +105,65 @@ export class GuestOwner {
     return config === undefined ? undefined : openStorage(this.#options.host, config);
   }
 
+  /** Removes the marks of take-overs of guests that went on elsewhere meanwhile. Called about once a second. */
+  async forgetTakeOvers(): Promise<void> {
+    const { host, namespace, node, guest } = this.#options;
+    for (const name of await takenOver(host, namespace)) {
+      const { spec, status } = guest(name) ?? {};
+      const mark = await readTakeOver(host, namespace, name);
+      const goesOn = spec !== undefined && spec.nodeName === node && mark?.lastOn === status?.node;
+      if (!goesOn) await removeTakeOver(host, namespace, name);
+    }
+  }
+
   /**
    * A guest that last ran elsewhere starts only from copies that replication made, all of one run: an old disk of its own that
    * it left here is older than what it wrote since, and volumes of two runs are a mixture that never was.
    */
   async #takeOver(guest: Guest): Promise<void> {
-    const { node } = this.#options;
+    const { node, host, namespace } = this.#options;
     const lastOn = guest.status?.node;
     if (lastOn === undefined || lastOn === node) return;
-    const mark = `${guest.metadata.uid ?? ""} ${lastOn}`;
+    const replicas = await this.#volumesHere(guest);
     // Taken over before, and the start failed after that: the disks are this node's own by now.
-    if ((await this.#options.host.readFile(this.#markOf(guest)))?.toString() === mark) return;
-    const replicas: VolumeState[] = [];
-    let job: string | undefined;
-    for (const ref of this.localVolumes(guest)) {
-      const [state] = (await this.storage(ref.storage)?.inspect([ref])) ?? [];
-      // What is missing is refused, with its name, when the disks are activated.
-      if (state?.exists !== true) continue;
-      if (state.replicaOf === undefined) {
-        throw new QuorateError(
-          "environment",
-          "StaleData",
-          `Guest "${guest.metadata.name}" last ran on ${lastOn}; volume "${ref.volume}" on ${node} is an old disk of its own, not a copy of what it wrote there. It is not started from that. Replicate to ${node} first (set the old disk aside), or bring ${lastOn} back`,
-        );
-      }
-      job = state.replicaOf;
-      replicas.push(state);
+    const { name } = guest.metadata;
+    if (isTakenOver(await readTakeOver(host, namespace, name), guest, replicas)) return;
+    const own = replicas.find(({ replicaOf }) => replicaOf === undefined);
+    if (own !== undefined) {
+      throw new QuorateError(
+        "environment",
+        "StaleData",
+        `Guest "${name}" last ran on ${lastOn}; volume "${own.id.volume}" on ${node} is an old disk of its own, not a copy of what it wrote there. It is not started from that. Replicate to ${node} first (set the old disk aside), or bring ${lastOn} back`,
+      );
     }
+    const job = replicas.at(-1)?.replicaOf;
     if (job === undefined) return;
     const set = newestCompleteSet(job, replicas);
     if (set === undefined) {
       throw new QuorateError(
         "environment",
         "DataMissing",
-        `the copies of Guest "${guest.metadata.name}" on ${node} are of different runs of job ${job}, and none is complete; it can't start here`,
+        `the copies of Guest "${name}" on ${node} are of different runs of job ${job}, and none is complete; it can't start here`,
       );
     }
     for (const state of set.ahead) {
-      const snapshot = state.snapshots.find(({ name }) => name === set.name);
+      const snapshot = state.snapshots.find((each) => each.name === set.name);
       const storage = this.localVolumes(guest).find((ref) => ref.volume === state.id.volume)?.storage ?? "";
       if (snapshot !== undefined) await this.storage(storage)?.replication?.rollback(state.id, job, snapshot);
     }
-    await this.#options.host.writeFileAtomic(this.#markOf(guest), mark, { mode: 0o600 });
+    const taken = set.ahead.length === 0 ? replicas : await this.#volumesHere(guest);
+    await writeTakeOver(host, namespace, takeOverOf(guest, set.name, taken));
   }
 
-  /** There from the take-over of the disks until the guest has started here, and no longer. */
-  #markOf(guest: Guest): string {
-    return `/var/lib/quorate/takeover/${this.#options.namespace}.${guest.metadata.name}`;
+  /** The guest's local volumes that are on this node. */
+  async #volumesHere(guest: Guest): Promise<VolumeState[]> {
+    const states: VolumeState[] = [];
+    for (const ref of this.localVolumes(guest)) {
+      const [state] = (await this.storage(ref.storage)?.inspect([ref])) ?? [];
+      // What is missing is refused, with its name, when the disks are activated.
+      if (state?.exists === true) states.push(state);
+    }
+    return states;
   }
 
   #owned(name: string): Guest {

@@ -39,6 +39,8 @@ export interface VolumeState {
   readonly id: VolumeId;
   readonly exists: boolean;
   readonly snapshots: readonly Snapshot[];
+  /** The volume's own, on this node alone, where the storage has one: a copy that was made anew has another. */
+  readonly guid?: string;
   /** The job whose target this is: read-only, not mounted, never to be started from before it is activated. */
   readonly replicaOf?: JobId;
   /**

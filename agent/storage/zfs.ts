@@ -188,11 +188,13 @@ function stateOf(id: VolumeId, dataset: string, known: ReadonlyMap<string, Prope
   const job = replicaOf(own);
   const written = own.get("written");
   const tookOver = own.get(TOOK_OVER_PROPERTY);
+  const guid = own.get("guid")?.value ?? "";
   return {
     id,
     exists: true,
     snapshots,
     referencedBytes: Number(own.get("referenced")?.value ?? 0),
+    ...(/^[0-9]+$/.test(guid) ? { guid } : {}),
     ...(job === undefined ? {} : { replicaOf: job }),
     ...(tookOver?.local === true ? { tookOverTxg: Number(tookOver.value) } : {}),
     ...(written === undefined ? {} : { writtenBytes: Number(written.value) }),
