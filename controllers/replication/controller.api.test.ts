@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import {
   CLUSTER_NODES,
+  CLUSTERS,
   GUESTS,
   REPLICATION_JOBS,
   type ReplicationJob,
@@ -105,12 +106,17 @@ describe("the replication controller", { skip }, () => {
     await applyAll(controlPlane, namespace, [guest("web3")]);
     await applyAll(controlPlane, namespace, [job("web3", "n2")]);
     await ready("web3-n2", "False NoVmid");
+    // Its disks and copies are still there under its id, which nobody gets again.
     await controlPlane.kubectl(["delete", "guest", "web2", "-n", namespace]);
+    const wider = { ...cluster, spec: { ...cluster.spec, guestIds: { lower: 100, upper: 104 } } };
+    await applyAll(controlPlane, namespace, [wider]);
     await eventually(
-      "the id of a guest that is gone",
+      "an id that no guest had",
       () => must(client, GUESTS, namespace, "web3"),
-      ({ spec }) => assert.equal(spec.vmid, 102),
+      ({ spec }) => assert.equal(spec.vmid, 103),
     );
+    const { metadata } = await must(client, CLUSTERS, namespace, "lab");
+    assert.equal(metadata.annotations?.["quorate.dev/used-vmids"], "100-103");
   });
 
   it("makes a new job due at once, with its id and both ends, in the columns of kubectl", async () => {

@@ -19,7 +19,7 @@ import {
 } from "../../kube/index.ts";
 import type { Logger } from "../../log.ts";
 import { byAge, ownStatusDiffers } from "../membership/index.ts";
-import { allocateNumbers, allocateVmids } from "./ids.ts";
+import { allocateNumbers, allocateVmids, USED_VMIDS } from "./ids.ts";
 import { decideJob, JOB_CONDITIONS, JOB_STATUS_KEYS, type JobsView } from "./jobs.ts";
 import { decideRelease, FINALIZER } from "./removal.ts";
 
@@ -67,9 +67,10 @@ export async function startReplication(options: ReplicationOptions): Promise<Run
       jobs: caches.jobs.list(namespace),
       wallMs: clock.wallMs(),
     };
-    if (cluster !== undefined) await giveIds(client, cluster, view);
     const lookAgain: number[] = [];
     const failures: unknown[] = [];
+    // Nor must a guest that gets no id.
+    if (cluster !== undefined) await giveIds(client, cluster, view).catch((error: unknown) => failures.push(error));
     for (const job of view.jobs) {
       try {
         const laterMs = await bring({ client, log, ...(events ? { events } : {}) }, job, view);
@@ -118,9 +119,13 @@ async function bring(
  * Ids that were handed out live in spec, so that the loss of every status gives none of them away twice. They are
  * decided on a cache that may be behind: a patch names the revision it was decided on, and a guest that is not in the
  * cache yet has no id yet either, unless its user chose one; such twins are shown, not repaired.
+ *
+ * That a vmid was used is written down before a guest has it; one that its guest then did not get is skipped for ever.
  */
 async function giveIds(client: KubeApi, cluster: Cluster, { guests, jobs }: JobsView): Promise<void> {
-  const vmids = allocateVmids(guests, cluster.spec.guestIds);
+  const before = cluster.metadata.annotations?.[USED_VMIDS] ?? "";
+  const { vmids, used } = allocateVmids(guests, cluster.spec.guestIds, before);
+  if (used !== before) await patch(client, CLUSTERS, cluster, { metadata: { annotations: { [USED_VMIDS]: used } } });
   for (const guest of guests) {
     const vmid = vmids.get(guest.metadata.name);
     const isProvisioned =
@@ -151,7 +156,7 @@ async function release(client: KubeApi, job: ReplicationJob): Promise<void> {
 }
 
 /** Only if the object is still the one that was looked at. */
-async function patch<T extends Guest | ReplicationJob>(
+async function patch<T extends Cluster | Guest | ReplicationJob>(
   client: KubeApi,
   type: ResourceType<T>,
   { metadata: { name, namespace = "", resourceVersion } }: T,
