@@ -102,7 +102,11 @@ export class Guests implements GuestDriver {
       }
       const wanted = i === 0 ? guest.machine?.image : undefined;
       const image = wanted === undefined ? undefined : await this.#image(wanted);
-      await storage.ensureVolume(ref, { sizeBytes: ref.sizeBytes, ...(image === undefined ? {} : { image }) });
+      await storage.ensureVolume(ref, {
+        sizeBytes: ref.sizeBytes,
+        ...(image === undefined ? {} : { image }),
+        ...(guest.uid === undefined ? {} : { guest: guest.uid }),
+      });
     }
   }
 

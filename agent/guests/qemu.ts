@@ -268,7 +268,7 @@ export class QemuDriver implements GuestDriver {
         `storage "${ref.storage}" of guest "${guest.name}" is not on this node`,
       );
     }
-    const { path } = await storage.activate(ref);
+    const { path } = await storage.activate(ref, guest.uid);
     const read = [`if=${path}`, "of=/dev/null", "bs=4096", "count=1", "iflag=direct", "status=none"];
     const { exitCode } = await this.#host.run("dd", read, { timeoutMs: TIMEOUT_MS, exitCodes: [0, 1] });
     return { volume: ref.volume, path, direct: exitCode === 0 };

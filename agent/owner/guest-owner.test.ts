@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { systemClock } from "../../clock.ts";
 import type { Guest } from "../../crds/index.ts";
+import { QuorateError } from "../../errors.ts";
 import type { Guests } from "../guests/index.ts";
 import { FakeHost } from "../host/index.ts";
 import { GuestOwner } from "./index.ts";
@@ -60,6 +61,7 @@ function withVolume(
   Object.assign(made, {
     storage: () => ({
       shared: false,
+      requireGuest: async () => undefined,
       inspect: async ([id]: { vmid: number; volume: string }[]) => [
         {
           id,
@@ -146,6 +148,8 @@ interface Disk {
   /** The dataset's. */
   guid: string;
   replicaOf?: string;
+  /** The uid of the Guest object whose volume it is. */
+  guest?: string;
   snapshots: string[];
 }
 
@@ -181,6 +185,10 @@ class Node {
     Object.assign(this.owner, {
       storage: () => ({
         shared: false,
+        requireGuest: async ({ volume }: { volume: string }, uid: string) => {
+          const of = this.disks[volume]?.guest ?? uid;
+          if (of !== uid) throw new QuorateError("user", "OtherGuest", `${volume} is of ${of}`);
+        },
         inspect: async ([id]: { vmid: number; volume: string }[]) => [this.#state(id)],
         replication: {
           rollback: async ({ volume }: { volume: string }, _job: string, to: { name: string }) => {
@@ -304,5 +312,30 @@ describe("the mark of a take-over", () => {
       await change(node, host);
       await assert.rejects(node.start(), { reason: "StaleData" });
     }
+  });
+});
+
+describe("a volume of another guest that had this vmid", () => {
+  it("is not taken over, not rolled back, and not started from where the guest ran last", async () => {
+    using host = new FakeHost();
+    const node = new Node(host);
+    node.object = guest({ volumes: ["root", "data"] });
+    node.disks = { root: copy(run(1), run(2)), data: { ...copy(run(1)), guest: "u0" } };
+    await assert.rejects(node.start(), { reason: "OtherGuest" });
+    assert.deepEqual(node.rolledBack, []);
+    node.activate("root");
+    node.activate("data");
+    node.object = guest({ volumes: ["root", "data"], lastOn: "n2" });
+    await assert.rejects(node.start(), { reason: "OtherGuest" });
+    node.disks.data = { ...copy(run(1)), guest: "u1" };
+    await node.start();
+  });
+
+  it("is what a volume of an earlier version may be, which is taken for this guest's as it has data", async () => {
+    using host = new FakeHost();
+    const node = new Node(host);
+    node.disks = { root: copy(run(1)) };
+    await node.start();
+    assert.deepEqual(node.started, ["web1"]);
   });
 });

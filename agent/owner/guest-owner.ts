@@ -48,7 +48,10 @@ export class GuestOwner {
     const definition = guestDefinition(guest, this.#options.namespace);
     // Empty disks are made only for a guest that never had any: afterwards, a missing disk is a loss to be shown.
     if (!hadData(guest)) await this.#options.drivers().provision(definition);
-    else await this.#takeOver(guest);
+    else {
+      await this.#requireOwn(guest);
+      await this.#takeOver(guest);
+    }
     // The binding may have changed while the disks were prepared.
     this.#owned(name);
     await this.#options.drivers().start(definition, signal);
@@ -155,6 +158,13 @@ export class GuestOwner {
     await writeTakeOver(host, namespace, takeOverOf(guest, set.name, taken));
   }
 
+  /** A vmid may have been another guest's: what that left here is not taken for this one's, wherever it ran last. */
+  async #requireOwn(guest: Guest): Promise<void> {
+    const vmid = vmidOf(guest);
+    for (const { name, storage } of guest.spec.volumes ?? [])
+      await this.storage(storage)?.requireGuest({ vmid, volume: name }, guest.metadata.uid);
+  }
+
   /** The guest's local volumes that are on this node. */
   async #volumesHere(guest: Guest): Promise<VolumeState[]> {
     const states: VolumeState[] = [];
@@ -216,6 +226,7 @@ export function guestDefinition(guest: Guest, namespace: string): GuestDefinitio
   const base = {
     namespace,
     name,
+    ...(guest.metadata.uid === undefined ? {} : { uid: guest.metadata.uid }),
     vmid,
     cpus: resources.cpu,
     memoryBytes: bytesOf(resources.memory),
