@@ -71,6 +71,7 @@ export class NodeAgent {
     // Disks are prepared by the owner and moved by replication, which finds them by the owner.
     this.#owner = new GuestOwner({
       clock,
+      log,
       host,
       node,
       namespace,

@@ -3,9 +3,12 @@ import { describe, it } from "node:test";
 import { systemClock } from "../../clock.ts";
 import type { Guest } from "../../crds/index.ts";
 import { QuorateError } from "../../errors.ts";
+import { processLog } from "../../log.ts";
 import type { Guests } from "../guests/index.ts";
 import { FakeHost } from "../host/index.ts";
 import { GuestOwner } from "./index.ts";
+
+const quiet = Object.assign(processLog("test"), { level: "silent" });
 
 /** One dataset as `zfs get` of a host would show it: whose replica it is, if anybody's. */
 function owner(
@@ -17,6 +20,7 @@ function owner(
   const drivers = { start, provision: async () => assert.fail("no disk may be made"), stop: async () => undefined };
   return new GuestOwner({
     clock: systemClock,
+    log: quiet,
     host,
     node: "n2",
     namespace: "lab",
@@ -78,7 +82,7 @@ function withVolume(
         },
       ],
       replication: {
-        rollback: async (_id: unknown, _job: string, to: { name: string }) => void rolledBack.push(to.name),
+        branchOff: async (_id: unknown, _job: string, to: { name: string }) => void rolledBack.push(to.name),
       },
     }),
   });
@@ -159,12 +163,16 @@ class Node {
   disks: Record<string, Disk> = {};
   startFails = false;
   readonly started: string[] = [];
-  readonly rolledBack: string[] = [];
+  /** The volumes that were taken back, what they had beyond that being kept. */
+  readonly takenBack: string[] = [];
+  /** What was being taken back when an agent died. */
+  brokenOff: Record<string, Disk> = {};
   readonly owner: GuestOwner;
 
   constructor(host: FakeHost) {
     this.owner = new GuestOwner({
       clock: systemClock,
+      log: quiet,
       host,
       node: "n2",
       namespace: "lab",
@@ -191,10 +199,19 @@ class Node {
         },
         inspect: async ([id]: { vmid: number; volume: string }[]) => [this.#state(id)],
         replication: {
-          rollback: async ({ volume }: { volume: string }, _job: string, to: { name: string }) => {
-            this.rolledBack.push(`${volume}@${to.name}`);
-            const snapshots = this.disks[volume]?.snapshots;
-            snapshots?.splice(snapshots.indexOf(to.name) + 1);
+          branchOff: async ({ volume }: { volume: string }, _job: string, to: { name: string }) => {
+            this.takenBack.push(`${volume}@${to.name}`);
+            const disk = this.disks[volume] ?? assert.fail(volume);
+            // A clone: another volume under that name.
+            disk.guid += "0";
+            disk.snapshots.splice(disk.snapshots.indexOf(to.name) + 1);
+            return `kept-${volume}`;
+          },
+          finishBranch: async ({ volume }: { volume: string }) => {
+            const { [volume]: disk, ...others } = this.brokenOff;
+            this.brokenOff = others;
+            if (disk !== undefined) this.disks[volume] = disk;
+            return disk !== undefined;
           },
         },
       }),
@@ -239,7 +256,7 @@ describe("the mark of a take-over", () => {
     node.disks = { root: copy(run(1), run(2)), data: copy(run(1)) };
     node.startFails = true;
     await assert.rejects(node.start(), /did not start/);
-    assert.deepEqual(node.rolledBack, [`root@${run(1)}`]);
+    assert.deepEqual(node.takenBack, [`root@${run(1)}`]);
     node.activate("root");
     await assert.rejects(node.start(), /did not start/);
     node.activate("data");
@@ -292,7 +309,7 @@ describe("the mark of a take-over", () => {
     node.startFails = false;
     node.disks = { root: copy(run(1), run(5), run(6)), data: copy(run(1), run(5)) };
     await node.start();
-    assert.deepEqual(node.rolledBack, [`root@${run(5)}`]);
+    assert.deepEqual(node.takenBack, [`root@${run(5)}`]);
   });
 
   it("does not count for another disk, nor for another guest of that name, nor when an earlier version made it", async () => {
@@ -322,7 +339,7 @@ describe("a volume of another guest that had this vmid", () => {
     node.object = guest({ volumes: ["root", "data"] });
     node.disks = { root: copy(run(1), run(2)), data: { ...copy(run(1)), guest: "u0" } };
     await assert.rejects(node.start(), { reason: "OtherGuest" });
-    assert.deepEqual(node.rolledBack, []);
+    assert.deepEqual(node.takenBack, []);
     node.activate("root");
     node.activate("data");
     node.object = guest({ volumes: ["root", "data"], lastOn: "n2" });
@@ -335,6 +352,35 @@ describe("a volume of another guest that had this vmid", () => {
     using host = new FakeHost();
     const node = new Node(host);
     node.disks = { root: copy(run(1)) };
+    await node.start();
+    assert.deepEqual(node.started, ["web1"]);
+  });
+});
+
+describe("volumes of which some are ahead of the others", () => {
+  it("are left as they are while one is missing, or its storage is", async () => {
+    using host = new FakeHost();
+    const node = new Node(host);
+    node.object = guest({ volumes: ["root", "data", "extra"] });
+    node.disks = { root: copy(run(1), run(2)), data: copy(run(1)) };
+    await assert.rejects(node.start(), { reason: "DataMissing", message: /"web1" can't start on n2: volume "extra"/ });
+    const { storage } = node.owner;
+    Object.assign(node.owner, { storage: () => undefined });
+    await assert.rejects(node.start(), { reason: "StorageMissing" });
+    Object.assign(node.owner, { storage });
+    assert.deepEqual(node.takenBack, []);
+    node.disks.extra = copy(run(1));
+    await node.start();
+    assert.deepEqual(node.takenBack, [`root@${run(1)}`]);
+    assert.deepEqual(node.started, ["web1"]);
+  });
+
+  it("are all there when an agent died while it took one of them back", async () => {
+    using host = new FakeHost();
+    const node = new Node(host);
+    node.object = guest({ volumes: ["root", "data"] });
+    node.disks = { data: copy(run(1)) };
+    node.brokenOff = { root: copy(run(1)) };
     await node.start();
     assert.deepEqual(node.started, ["web1"]);
   });

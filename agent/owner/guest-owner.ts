@@ -1,6 +1,7 @@
 import type { Clock } from "../../clock.ts";
 import { bytesOf, type Cluster, type ClusterStorage, type Guest } from "../../crds/index.ts";
 import { QuorateError } from "../../errors.ts";
+import type { Logger } from "../../log.ts";
 import type { GuestDefinition, Guests } from "../guests/index.ts";
 import type { Host } from "../host/index.ts";
 import { newestCompleteSet } from "../replication/index.ts";
@@ -15,6 +16,7 @@ import { isTakenOver, readTakeOver, removeTakeOver, takenOver, takeOverOf, write
 
 export interface GuestOwnerOptions {
   readonly clock: Clock;
+  readonly log: Logger;
   readonly host: Host;
   readonly node: string;
   readonly namespace: string;
@@ -124,7 +126,7 @@ export class GuestOwner {
    * it left here is older than what it wrote since, and volumes of two runs are a mixture that never was.
    */
   async #takeOver(guest: Guest): Promise<void> {
-    const { node, host, namespace } = this.#options;
+    const { node, host, namespace, clock, log } = this.#options;
     const lastOn = guest.status?.node;
     if (lastOn === undefined || lastOn === node) return;
     const replicas = await this.#volumesHere(guest);
@@ -152,7 +154,13 @@ export class GuestOwner {
     for (const state of set.ahead) {
       const snapshot = state.snapshots.find((each) => each.name === set.name);
       const storage = this.localVolumes(guest).find((ref) => ref.volume === state.id.volume)?.storage ?? "";
-      if (snapshot !== undefined) await this.storage(storage)?.replication?.rollback(state.id, job, snapshot);
+      if (snapshot === undefined) continue;
+      // Not destroyed: of this volume it may be the newest data that is left.
+      const kept = await this.storage(storage)?.replication?.branchOff(state.id, job, snapshot, clock.wallMs());
+      log.warn(
+        { guest: name, volume: state.id.volume, kept },
+        `goes on from ${set.name}; newer data is kept beside it`,
+      );
     }
     const taken = set.ahead.length === 0 ? replicas : await this.#volumesHere(guest);
     await writeTakeOver(host, namespace, takeOverOf(guest, set.name, taken));
@@ -165,13 +173,28 @@ export class GuestOwner {
       await this.storage(storage)?.requireGuest({ vmid, volume: name }, guest.metadata.uid);
   }
 
-  /** The guest's local volumes that are on this node. */
+  /**
+   * The guest's local volumes, all of them on this node: one that is missing is refused before anything is done to the others.
+   * @throws QuorateError StorageMissing, DataMissing
+   */
   async #volumesHere(guest: Guest): Promise<VolumeState[]> {
     const states: VolumeState[] = [];
     for (const ref of this.localVolumes(guest)) {
-      const [state] = (await this.storage(ref.storage)?.inspect([ref])) ?? [];
-      // What is missing is refused, with its name, when the disks are activated.
-      if (state?.exists === true) states.push(state);
+      const storage = this.storage(ref.storage);
+      const missing = (reason: string, what: string) =>
+        new QuorateError(
+          "environment",
+          reason,
+          `Guest "${guest.metadata.name}" can't start on ${this.#options.node}: ${what}`,
+        );
+      if (storage === undefined) throw missing("StorageMissing", `storage "${ref.storage}" is not on this node`);
+      let [state] = await storage.inspect([ref]);
+      // An agent that died while it took the volume back left it without its name.
+      if (state?.exists !== true && (await storage.replication?.finishBranch(ref)) === true)
+        [state] = await storage.inspect([ref]);
+      if (state?.exists !== true)
+        throw missing("DataMissing", `volume "${ref.volume}" was never completely replicated to it`);
+      states.push(state);
     }
     return states;
   }

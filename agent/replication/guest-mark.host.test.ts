@@ -51,3 +51,35 @@ test("a copy says of which Guest object it is, whole or brought up to date, and 
   assert.deepEqual([(await onTarget())?.guest, (await onTarget())?.replicaOf], ["u1", "600-0"]);
   await assert.rejects(lab.n2.storage.requireGuest(root, "u2"), { reason: "OtherGuest" });
 });
+
+test("a copy that lost its name while it was taken back gets it again, wherever that was broken off", {
+  skip,
+}, async () => {
+  const dataset = "tank/guests/vm-600-root";
+  const staged = "tank/guests/.quorate-recv/vm-600-root";
+  const storage = lab.n2.storage.replication;
+  for (const promoted of [false, true]) {
+    const base = await run("u1");
+    const newer = await run("u1");
+    const marks = ["-o", "canmount=noauto", "-o", "readonly=on", "-o", "dev.quorate:replica=600-0"];
+    await lab.n2.zfs.zfs("clone", ...marks, `${dataset}@${base.name}`, staged);
+    assert.equal(await storage?.finishBranch(root), false, "it has its name");
+    await storage?.setAside(root, Date.UTC(2026, 10, promoted ? 22 : 23));
+    if (promoted) await lab.n2.zfs.zfs("promote", staged);
+    assert.equal(await storage?.finishBranch(root), true);
+    assert.equal(await storage?.finishBranch(root), false);
+    const state = await onTarget();
+    assert.equal(state?.snapshots.at(-1)?.guid, base.guid);
+    assert.equal(state?.replicaOf, "600-0");
+    // The other side of the branch is there as well.
+    const kept = await lab.n2.zfs.zfs("list", "-H", "-t", "snapshot", "-o", "name");
+    assert.match(kept, new RegExp(`kept-vm-600-root-[^@]*@${newer.name}`));
+    await lab.n2.zfs.zfs("rename", dataset, `${dataset}-aside-${promoted}`);
+  }
+});
+
+test("a receive that was broken off is no copy that lost its name", { skip }, async () => {
+  await lab.n2.zfs.zfs("create", "tank/guests/.quorate-recv/vm-600-root");
+  assert.equal(await lab.n2.storage.replication?.finishBranch(root), false);
+  assert.equal((await onTarget())?.exists, false);
+});

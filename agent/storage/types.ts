@@ -165,6 +165,9 @@ export interface ReplicationStorage {
    */
   branchOff(id: VolumeId, job: JobId, snapshot: Pick<Snapshot, "name" | "guid">, wallMs: number): Promise<string>;
 
+  /** Ends a `branchOff` that was broken off when the volume had lost its name. @returns whether there was one */
+  finishBranch(id: VolumeId): Promise<boolean>;
+
   /**
    * Destroys the volume if it is this job's replica (`NotOurs` if it is not); a missing one is a success. Branches that were
    * kept of it stay.

@@ -224,6 +224,16 @@ export class ZfsReplication implements ReplicationStorage {
     return kept;
   }
 
+  async finishBranch(id: VolumeId): Promise<boolean> {
+    const staged = this.#staged(id);
+    const here = await this.#zfs.datasets(this.#dataset, 2);
+    if (!here.has(staged) || here.has(this.#of(id))) return false;
+    // Before the promotion it hangs on the copy that was set aside, which is how it differs from a receive that was broken off.
+    const origin = (await this.#zfs.origins(`${this.#dataset}/${STAGING}`)).get(staged)?.split("@")[0] ?? "";
+    if (isKept(this.#dataset, id, origin)) await this.#zfs.change("promote", staged);
+    return this.#finishBranch(id);
+  }
+
   failure(error: QuorateError): QuorateError {
     return zfsFailure(error);
   }
