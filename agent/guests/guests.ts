@@ -111,8 +111,9 @@ export class Guests implements GuestDriver {
   }
 
   /**
-   * Lets machines go on that an agent had paused for a snapshot when it died: the first thing an agent does. Returns
-   * their names. One that does not answer keeps none of the others waiting, and is tried at the next call.
+   * Lets machines go on that were paused for a snapshot and that nobody holds any more, because an agent died or they did not
+   * answer: the first thing an agent does, and again every few seconds. Returns their names. One that does not answer keeps none
+   * of the others from it, and is tried at the next call.
    */
   async resumeForgotten(): Promise<string[]> {
     const resumed: string[] = [];

@@ -20,6 +20,7 @@ export type { NodeAgentOptions } from "./options.ts";
 
 const TICK_MS = 1_000;
 const STATUS_MS = 2_000;
+const RESUME_MS = 5_000;
 const LOAD_MS = 10_000;
 const TRANSFER_MS = 5_000;
 
@@ -171,6 +172,7 @@ export class NodeAgent {
       every(TICK_MS, "membership", async () => this.#shutdown.requested || this.#membership.follow()),
       every(TICK_MS, "keeper", () => this.#keeper.keep()),
       every(TICK_MS, "guests", () => this.#lookAtGuests()),
+      every(RESUME_MS, "paused-guests", () => this.#resumeForgotten()),
       every(LOAD_MS, "load", () => this.#load.measure()),
       every(STATUS_MS, "status", () => this.#report.write(bootId)),
       every(TICK_MS, "replication", async () => this.#corosync.quorate() && this.#replication.tick(signal)),
@@ -211,9 +213,7 @@ export class NodeAgent {
   async #firstLook(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       try {
-        const resumed = await this.#drivers.resumeForgotten();
-        if (resumed.length > 0)
-          this.#log.warn({ guests: resumed }, "guests that an earlier agent had paused for a snapshot go on");
+        await this.#resumeForgotten();
         await this.#guests.look();
         return;
       } catch (error) {
@@ -224,6 +224,12 @@ export class NodeAgent {
         await this.#options.clock.sleep(TICK_MS, signal).catch(() => undefined);
       }
     }
+  }
+
+  async #resumeForgotten(): Promise<void> {
+    const resumed = await this.#drivers.resumeForgotten();
+    if (resumed.length > 0)
+      this.#log.warn({ guests: resumed }, "guests that had been paused for a snapshot, and then forgotten, go on");
   }
 
   async #lookAtGuests(): Promise<void> {
