@@ -88,6 +88,27 @@ test("one that does not end is killed, and is never called stopped while it runs
   assert.ok(host.commands.includes("systemctl kill --signal=SIGKILL -- web@1.service"));
 });
 
+test("one that runs is refused a pause, which nothing could give it; its moment is its own when one snapshot is enough", async () => {
+  for (const active of ["active", "activating", "deactivating", "maintenance"]) {
+    const { host, guests } = on(shown(active));
+    using _ = host;
+    const refused = { reason: "CannotPause", class: "user", message: /"web" is a service.*replicate: false/ };
+    await assert.rejects(guests.quiesce(web, "Pause"), refused, active);
+    await (await guests.quiesce(web, "Freeze"))();
+  }
+  const { host, guests } = on(new Error("bus"));
+  using _ = host;
+  await assert.rejects(guests.quiesce(web, "Pause"), { reason: "UnitUnknown" });
+});
+
+test("one that does not run writes nothing, so it needs no pause", async () => {
+  for (const active of ["inactive", "failed"]) {
+    const { host, guests } = on(shown(active));
+    using _ = host;
+    await (await guests.quiesce(web, "Pause"))();
+  }
+});
+
 test("only the name of a service is taken, and exactly one kind of guest", async () => {
   const { host, guests } = on(shown("active"));
   using _ = host;
