@@ -12,7 +12,15 @@ import {
   type VolumeRef,
   type VolumeState,
 } from "../storage/index.ts";
-import { isTakenOver, readTakeOver, removeTakeOver, takenOver, takeOverOf, writeTakeOver } from "./take-over.ts";
+import {
+  isAfterLastRun,
+  isTakenOver,
+  readTakeOver,
+  removeTakeOver,
+  takenOver,
+  takeOverOf,
+  writeTakeOver,
+} from "./take-over.ts";
 
 export interface GuestOwnerOptions {
   readonly clock: Clock;
@@ -110,14 +118,16 @@ export class GuestOwner {
     return config === undefined ? undefined : openStorage(this.#options.host, config);
   }
 
-  /** Removes the marks of take-overs of guests that went on elsewhere meanwhile. Called about once a second. */
+  /** Removes the marks of take-overs of guests that ran elsewhere meanwhile, or may have. Called about once a second. */
   async forgetTakeOvers(): Promise<void> {
-    const { host, namespace, node, guest } = this.#options;
+    const { host, namespace, node } = this.#options;
     for (const name of await takenOver(host, namespace)) {
-      const { spec, status } = guest(name) ?? {};
+      const guest = this.#options.guest(name);
       const mark = await readTakeOver(host, namespace, name);
-      const goesOn = spec !== undefined && spec.nodeName === node && mark?.lastOn === status?.node;
-      if (!goesOn) await removeTakeOver(host, namespace, name);
+      const counts = guest !== undefined && mark !== undefined && isAfterLastRun(mark, guest);
+      // Bound elsewhere, it need not have run there: its disks may have to do after all. Where runs can't be told apart, it may have.
+      if (!counts || (guest.spec.nodeName !== node && mark.startedAt === undefined))
+        await removeTakeOver(host, namespace, name);
     }
   }
 

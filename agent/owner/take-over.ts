@@ -48,9 +48,7 @@ export function takeOverOf(guest: Guest, set: string, volumes: readonly VolumeSt
  * still a replica that nothing came to.
  */
 export function isTakenOver(mark: TakeOver | undefined, guest: Guest, volumes: readonly VolumeState[]): boolean {
-  const { metadata, status } = guest;
-  if (mark === undefined || mark.uid !== metadata.uid) return false;
-  if (mark.lastOn !== status?.node || mark.startedAt !== status.startedAt) return false;
+  if (mark === undefined || !isAfterLastRun(mark, guest)) return false;
   return volumes.every(({ id, guid, replicaOf, snapshots }) => {
     const taken = mark.volumes.find(({ volume }) => volume === id.volume);
     if (taken === undefined || taken.guid !== guid) return false;
@@ -58,6 +56,11 @@ export function isTakenOver(mark: TakeOver | undefined, guest: Guest, volumes: r
       ? snapshots.some((snapshot) => snapshot.guid === taken.snapshot)
       : snapshots.at(-1)?.guid === taken.snapshot;
   });
+}
+
+/** Whether the guest has run nowhere since the take-over, as far as its status says. */
+export function isAfterLastRun({ uid, lastOn, startedAt }: TakeOver, { metadata, status }: Guest): boolean {
+  return uid === metadata.uid && lastOn === status?.node && startedAt === status.startedAt;
 }
 
 /** The names of the guests of which the host has a mark. */
