@@ -203,7 +203,10 @@ export class GuestOwner {
       if (state?.exists !== true && (await storage.replication?.finishBranch(ref)) === true)
         [state] = await storage.inspect([ref]);
       if (state?.exists !== true)
-        throw missing("DataMissing", `volume "${ref.volume}" was never completely replicated to it`);
+        throw missing(
+          "DataMissing",
+          `volume "${ref.volume}" is not there; it was not completely replicated yet, or was renamed`,
+        );
       states.push(state);
     }
     return states;

@@ -210,6 +210,33 @@ describe("the replication controller", { skip }, () => {
     await jobIs("app1-n2", (one) => assert.deepEqual([one.status?.source, one.status?.target], ["n2", "n1"]));
   });
 
+  it("gives no id while it cannot be read which ones were used, and goes on with the jobs", async () => {
+    const used = (value: string) =>
+      controlPlane.kubectl([
+        "annotate",
+        "cluster",
+        "lab",
+        `quorate.dev/used-vmids=${value}`,
+        "--overwrite",
+        "-n",
+        namespace,
+      ]);
+    await used("oops");
+    await applyAll(controlPlane, namespace, [
+      { ...cluster, spec: { ...cluster.spec, guestIds: { lower: 100, upper: 105 } } },
+      guest("web4"),
+      job("app1", "n2", { suspend: true }),
+    ]);
+    await ready("app1-n2", "False Suspended");
+    assert.equal((await must(client, GUESTS, namespace, "web4")).spec.vmid, undefined);
+    await used("100-103");
+    await eventually(
+      "an id",
+      () => must(client, GUESTS, namespace, "web4"),
+      ({ spec }) => assert.equal(spec.vmid, 104),
+    );
+  });
+
   it("lets a deleted job go when its agent has removed the copies, at once when there are none", async () => {
     await controlPlane.kubectl(["delete", "replicationjob", "web1-n9", "web1-n1", "-n", namespace, "--timeout=10s"]);
     await controlPlane.kubectl(["delete", "replicationjob", "web1-n2", "-n", namespace, "--wait=false"]);
