@@ -103,6 +103,7 @@ test("a volume has a GUID of its own that a roll back does not change, and a new
   await sh("echo more > /run/pool/guests/vm-106-root/more");
   await zfs.zfs("rollback", "tank/guests/vm-106-root@a");
   assert.equal(await guid(), first);
+  await storage.deactivate(id);
   await zfs.zfs("destroy", "-r", "tank/guests/vm-106-root");
   await storage.ensureVolume(id, { sizeBytes: MIB, guest: "u1" });
   assert.notEqual(await guid(), first);
