@@ -120,11 +120,16 @@ async function bring(
  * decided on a cache that may be behind: a patch names the revision it was decided on, and a guest that is not in the
  * cache yet has no id yet either, unless its user chose one; such twins are shown, not repaired.
  *
- * That a vmid was used is written down before a guest has it; one that its guest then did not get is skipped for ever.
+ * That a vmid was used is written down before a guest has it; one that its guest then did not get is skipped for ever. So that this is
+ * rare, the guests are asked for when there is one to give.
  */
-async function giveIds(client: KubeApi, cluster: Cluster, { guests, jobs }: JobsView): Promise<void> {
+async function giveIds(client: KubeApi, cluster: Cluster, { guests: cached, jobs }: JobsView): Promise<void> {
   const before = cluster.metadata.annotations?.[USED_VMIDS] ?? "";
+  const { namespace = "" } = cluster.metadata;
+  const isOneToGive = allocateVmids(cached, cluster.spec.guestIds, before).vmids.size > 0;
+  const guests = isOneToGive ? (await client.list(GUESTS, { namespace })).items : cached;
   const { vmids, used } = allocateVmids(guests, cluster.spec.guestIds, before);
+  const failures: unknown[] = [];
   if (used !== before) await patch(client, CLUSTERS, cluster, { metadata: { annotations: { [USED_VMIDS]: used } } });
   for (const guest of guests) {
     const vmid = vmids.get(guest.metadata.name);
@@ -134,13 +139,14 @@ async function giveIds(client: KubeApi, cluster: Cluster, { guests, jobs }: Jobs
     await patch(client, GUESTS, guest, {
       metadata: isProvisioned ? { annotations: { [PROVISIONED]: "true" } } : {},
       ...(vmid === undefined ? {} : { spec: { vmid } }),
-    });
+    }).catch((error: unknown) => failures.push(error));
   }
   const numbers = allocateNumbers(jobs);
   for (const job of jobs) {
     const number = numbers.get(job.metadata.name);
     if (number !== undefined) await patch(client, REPLICATION_JOBS, job, { metadata: {}, spec: { number } });
   }
+  if (failures.length > 0) throw failures[0];
 }
 
 async function claim(client: KubeApi, job: ReplicationJob): Promise<void> {
