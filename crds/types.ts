@@ -65,7 +65,8 @@ export interface ClusterSpec {
    */
   storages?: ClusterStorage[];
   /**
-   * Range from which the vmid of a guest is chosen that gives none. Explicit ids may lie outside.
+   * Range from which the vmid of a guest is chosen that gives none, the lowest that no guest of the cluster ever had.
+   * Explicit ids may lie outside.
    */
   guestIds: GuestIdRange;
   /**
@@ -204,7 +205,8 @@ export interface ClusterStorage {
 export type StorageType = "ZFS" | "Btrfs" | "Directory";
 
 /**
- * Range from which the vmid of a guest is chosen that gives none. Explicit ids may lie outside.
+ * Range from which the vmid of a guest is chosen that gives none, the lowest that no guest of the cluster ever had.
+ * Explicit ids may lie outside.
  */
 export interface GuestIdRange {
   /**
@@ -1432,7 +1434,7 @@ export interface GuestStatus {
    */
   state?: GuestState;
   /**
-   * The node that wrote this status.
+   * Where it runs, or ran last, which is the node whose disks hold its newest data.
    */
   node?: string;
   /**
@@ -1440,7 +1442,7 @@ export interface GuestStatus {
    */
   pid?: number;
   /**
-   * When it was started.
+   * When it was started, the last time and wherever that was.
    */
   startedAt?: string;
   /**

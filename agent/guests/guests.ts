@@ -1,4 +1,5 @@
 import { classify, QuorateError } from "../../errors.ts";
+import type { StorageDriver, VolumeRef } from "../storage/index.ts";
 import { type UnitLoad, unitLoads } from "./load.ts";
 import { guestId, imageFile, invalid, runtimeFolder, unitOf } from "./names.ts";
 import { QemuDriver, type QemuOptions } from "./qemu.ts";
@@ -46,7 +47,11 @@ export class Guests implements GuestDriver {
   }
 
   async start(guest: GuestDefinition, signal?: AbortSignal): Promise<void> {
-    await this.#driver(guest).start(guest, signal);
+    const driver = this.#driver(guest);
+    // A machine's own driver does, for it needs their paths.
+    if (driver === this.#service)
+      for (const ref of guest.volumes) await this.#storage(guest, ref).activate(ref, guest.uid);
+    await driver.start(guest, signal);
   }
 
   async stop(guest: GuestDefinition, options: StopOptions): Promise<void> {
@@ -97,23 +102,21 @@ export class Guests implements GuestDriver {
    */
   async provision(guest: GuestDefinition): Promise<void> {
     for (const [i, ref] of guest.volumes.entries()) {
-      const storage = this.#options.storage(ref.storage);
-      if (storage === undefined) {
-        throw new QuorateError(
-          "environment",
-          "StorageMissing",
-          `storage "${ref.storage}" of guest "${guest.name}" is not on this node`,
-        );
-      }
+      const storage = this.#storage(guest, ref);
       const wanted = i === 0 ? guest.machine?.image : undefined;
       const image = wanted === undefined ? undefined : await this.#image(wanted);
-      await storage.ensureVolume(ref, { sizeBytes: ref.sizeBytes, ...(image === undefined ? {} : { image }) });
+      await storage.ensureVolume(ref, {
+        sizeBytes: ref.sizeBytes,
+        ...(image === undefined ? {} : { image }),
+        ...(guest.uid === undefined ? {} : { guest: guest.uid }),
+      });
     }
   }
 
   /**
-   * Lets machines go on that an agent had paused for a snapshot when it died: the first thing an agent does. Returns
-   * their names. One that does not answer keeps none of the others waiting, and is tried at the next call.
+   * Lets machines go on that were paused for a snapshot and that nobody holds any more, because an agent died or they did not
+   * answer: the first thing an agent does, and again every few seconds. Returns their names. One that does not answer keeps none
+   * of the others from it, and is tried at the next call.
    */
   async resumeForgotten(): Promise<string[]> {
     const resumed: string[] = [];
@@ -142,6 +145,16 @@ export class Guests implements GuestDriver {
       // QEMU appends, so what it writes next begins at the new end.
       if (Number(stdout) > maxBytes) await host.run("truncate", ["-s", "0", "--", log], { timeoutMs: TIMEOUT_MS });
     }
+  }
+
+  #storage(guest: GuestDefinition, ref: VolumeRef): StorageDriver {
+    const storage = this.#options.storage(ref.storage);
+    if (storage !== undefined) return storage;
+    throw new QuorateError(
+      "environment",
+      "StorageMissing",
+      `storage "${ref.storage}" of guest "${guest.name}" is not on this node`,
+    );
   }
 
   async #image(name: string): Promise<string> {

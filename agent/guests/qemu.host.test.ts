@@ -159,7 +159,8 @@ describe("a pause", { skip }, () => {
 
   test("that a dead agent left behind is ended by the next one, and only that", async () => {
     await guests.start(web1);
-    await guests.quiesce(web1, "Pause");
+    const dead = new Guests({ host, storage: () => storage, accelerator: "TCG" });
+    await dead.quiesce(web1, "Pause");
     const next = new Guests({ host, storage: () => storage, accelerator: "TCG" });
     assert.deepEqual(await next.resumeForgotten(), ["lab.web1"]);
     assert.equal((await stateOf(web1)).state, "Running");

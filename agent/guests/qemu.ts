@@ -35,6 +35,8 @@ const TIMEOUT_MS = 15_000;
 const START_WITHIN_MS = 30_000;
 const QUIT_WITHIN_MS = 5_000;
 const KILL_WITHIN_MS = 10_000;
+const RESUME_ATTEMPTS = 3;
+const RESUME_PAUSE_MS = 500;
 const PRESS_AGAIN_MS = 5_000;
 const POLL_MS = 200;
 /** Well within the time after which what a host said of its guests is too old. */
@@ -62,6 +64,8 @@ export class QemuDriver implements GuestDriver {
   readonly #units: HostUnits;
   readonly #clock: Clock;
   readonly #turns = new Map<string, Promise<unknown>>();
+  /** Machines that a snapshot under way keeps from writing, or is about to. */
+  readonly #held = new Set<string>();
   readonly #asked = new Map<string, Promise<string>>();
 
   constructor(options: QemuOptions) {
@@ -138,32 +142,88 @@ export class QemuDriver implements GuestDriver {
   async quiesce(guest: GuestDefinition, level: "Freeze" | "Pause"): Promise<() => Promise<void>> {
     const nothing = async () => {};
     if (level === "Freeze") return nothing;
+    const id = guestId(guest);
+    if (this.#held.has(id))
+      throw new QuorateError("transient", "Locked", `guest "${guest.name}" is paused for another snapshot`);
+    this.#held.add(id);
+    let paused = false;
+    try {
+      paused = await this.#pause(guest);
+    } finally {
+      if (!paused) this.#held.delete(id);
+    }
+    if (!paused) return nothing;
+    return async () => {
+      try {
+        await this.#resume(guest);
+      } finally {
+        // What still is paused now is forgotten, and nobody's but the loop's that looks for those.
+        this.#held.delete(id);
+      }
+    };
+  }
+
+  /**
+   * Lets the machine go on if it was paused for a snapshot and nobody holds it any more: an agent died, or it did not hear that it
+   * may. Returns whether it was so.
+   */
+  async resumeForgotten(key: GuestKey): Promise<boolean> {
+    if (this.#held.has(guestId(key)) || !(await this.#isMarked(key))) return false;
+    return this.#withQmp(key, async (qmp) => {
+      if (this.#held.has(guestId(key)) || !(await this.#isMarked(key))) return false;
+      await this.#continue(key, qmp);
+      return true;
+    });
+  }
+
+  /** @returns false for one that does not run, or that a person paused: it is not ours to let go on. */
+  async #pause(guest: GuestDefinition): Promise<boolean> {
+    // Looked for before the state: a machine whose mark is gone by then goes on by then.
+    const forgotten = await this.#isMarked(guest);
     const { state, message } = await this.#state(guest, await this.#units.status(unitOf(guest)));
-    if (state === "Stopped" || state === "Paused") return nothing;
-    if (state !== "Running") {
+    if (state === "Stopped" || (state === "Paused" && !forgotten)) return false;
+    if (state !== "Running" && state !== "Paused") {
       throw new QuorateError(
         "transient",
         "Locked",
         `guest "${guest.name}" cannot be paused, it is ${state}: ${message ?? ""}`,
       );
     }
-    // The mark before the pause: an agent that starts after one that died in between finds it.
-    await this.#host.writeFileAtomic(mark(guest), "", { mode: 0o600 });
-    const resume = () => this.#resume(guest);
     try {
-      await this.#withQmp(guest, (qmp) => qmp.command("stop", undefined, TIMEOUT_MS));
+      await this.#withQmp(guest, async (qmp) => {
+        // The mark before the pause: an agent that starts after one that died in between finds it.
+        await this.#host.writeFileAtomic(mark(guest), "", { mode: 0o600 });
+        await qmp.command("stop", undefined, TIMEOUT_MS);
+      });
     } catch (error) {
-      await resume().catch(() => {});
+      await this.#resume(guest).catch(() => {});
       throw error;
     }
-    return resume;
+    return true;
   }
 
-  /** Lets the machine go on if an agent paused it and died. Returns whether it was so. */
-  async resumeForgotten(key: GuestKey): Promise<boolean> {
-    if ((await this.#host.readFile(mark(key))) === undefined) return false;
-    await this.#resume(key);
-    return true;
+  /** A host that is busy enough to be slow once is tried again at once: the guest stands still. */
+  async #resume(key: GuestKey): Promise<void> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.#withQmp(key, (qmp) => this.#continue(key, qmp));
+      } catch (error) {
+        if (attempt < RESUME_ATTEMPTS) await this.#clock.sleep(RESUME_PAUSE_MS);
+        else {
+          const why = `guest "${key.name}" was paused for a snapshot and does not go on: ${classify(error).message}; it is tried again every few seconds`;
+          throw new QuorateError("transient", "NotResumed", why, { cause: error });
+        }
+      }
+    }
+  }
+
+  async #continue(key: GuestKey, qmp: QmpClient): Promise<void> {
+    await qmp.command("cont", undefined, TIMEOUT_MS);
+    await this.#host.removeFile(mark(key));
+  }
+
+  async #isMarked(key: GuestKey): Promise<boolean> {
+    return (await this.#host.readFile(mark(key))) !== undefined;
   }
 
   async #state(guest: GuestProcess, told: UnitStatus | undefined): Promise<GuestStatus> {
@@ -196,11 +256,6 @@ export class QemuDriver implements GuestDriver {
     } finally {
       late.abort();
     }
-  }
-
-  async #resume(key: GuestKey): Promise<void> {
-    await this.#withQmp(key, (qmp) => qmp.command("cont"));
-    await this.#host.removeFile(mark(key));
   }
 
   /** Again and again: a guest that is booting does not hear the first. */
@@ -268,7 +323,7 @@ export class QemuDriver implements GuestDriver {
         `storage "${ref.storage}" of guest "${guest.name}" is not on this node`,
       );
     }
-    const { path } = await storage.activate(ref);
+    const { path } = await storage.activate(ref, guest.uid);
     const read = [`if=${path}`, "of=/dev/null", "bs=4096", "count=1", "iflag=direct", "status=none"];
     const { exitCode } = await this.#host.run("dd", read, { timeoutMs: TIMEOUT_MS, exitCodes: [0, 1] });
     return { volume: ref.volume, path, direct: exitCode === 0 };

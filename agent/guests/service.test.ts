@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { QuorateError } from "../../errors.ts";
 import { FakeHost } from "../host/index.ts";
+import type { StorageDriver } from "../storage/index.ts";
 import { type GuestDefinition, type GuestStatus, Guests } from "./index.ts";
 
 const web: GuestDefinition = {
@@ -81,11 +83,58 @@ test("one that is not on the host is not started, and the error says what to do"
   assert.ok(!host.commands.some((line) => line.includes(" start ")));
 });
 
+test("one with volumes is started when each of them is this node's own, and not without one", async () => {
+  const { host } = on(shown("inactive"));
+  using _ = host;
+  const activated: string[] = [];
+  const driver = {
+    activate: async ({ volume }: { volume: string }, uid: string) => {
+      if (volume === "gone") throw new QuorateError("environment", "DataMissing", "gone");
+      activated.push(`${volume} of ${uid}`);
+    },
+  } as unknown as StorageDriver;
+  const guests = new Guests({ host, storage: (name) => (name === "tank" ? driver : undefined) });
+  const volume = (name: string, storage = "tank") => ({ vmid: 7, volume: name, storage, sizeBytes: 512 });
+  const isStarted = () => host.commands.some((line) => line.includes(" start "));
+  for (const [volumes, reason] of [
+    [[volume("data"), volume("gone")], "DataMissing"],
+    [[volume("data", "other")], "StorageMissing"],
+  ] as const) {
+    await assert.rejects(guests.start({ ...web, volumes }), { reason });
+    assert.equal(isStarted(), false);
+  }
+  activated.length = 0;
+  await guests.start({ ...web, uid: "u1", volumes: [volume("data"), volume("more")] });
+  assert.deepEqual(activated, ["data of u1", "more of u1"]);
+  assert.equal(isStarted(), true);
+});
+
 test("one that does not end is killed, and is never called stopped while it runs", async () => {
   const { host, guests } = on(shown("active"));
   using _ = host;
   await assert.rejects(guests.stop(web, { timeoutSeconds: 1 }), { reason: "StopFailed" });
   assert.ok(host.commands.includes("systemctl kill --signal=SIGKILL -- web@1.service"));
+});
+
+test("one that runs is refused a pause, which nothing could give it; its moment is its own when one snapshot is enough", async () => {
+  for (const active of ["active", "activating", "deactivating", "maintenance"]) {
+    const { host, guests } = on(shown(active));
+    using _ = host;
+    const refused = { reason: "CannotPause", class: "user", message: /"web" is a service.*replicate: false/ };
+    await assert.rejects(guests.quiesce(web, "Pause"), refused, active);
+    await (await guests.quiesce(web, "Freeze"))();
+  }
+  const { host, guests } = on(new Error("bus"));
+  using _ = host;
+  await assert.rejects(guests.quiesce(web, "Pause"), { reason: "UnitUnknown" });
+});
+
+test("one that does not run writes nothing, so it needs no pause", async () => {
+  for (const active of ["inactive", "failed"]) {
+    const { host, guests } = on(shown(active));
+    using _ = host;
+    await (await guests.quiesce(web, "Pause"))();
+  }
 });
 
 test("only the name of a service is taken, and exactly one kind of guest", async () => {

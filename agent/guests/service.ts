@@ -62,8 +62,17 @@ export class ServiceDriver implements GuestDriver {
       );
   }
 
-  async quiesce(): Promise<() => Promise<void>> {
-    return async () => {};
+  /** Nothing keeps a service from writing: with volumes that cannot be snapshotted at one moment it is refused, unless it does not run. */
+  async quiesce(guest: GuestDefinition, level: "Freeze" | "Pause"): Promise<() => Promise<void>> {
+    const nothing = async () => {};
+    if (level === "Freeze") return nothing;
+    const unit = serviceUnit(guest);
+    if (["inactive", "failed"].includes((await this.#units.status(unit)).active)) return nothing;
+    throw new QuorateError(
+      "user",
+      "CannotPause",
+      `guest "${guest.name}" is a service, which cannot be paused, and its volumes cannot be snapshotted at one moment: on several storages, or on userland ZFS, that would be a mixture that never was. Keep one volume for it, or all on one storage with kernel ZFS, or set replicate: false on the others`,
+    );
   }
 
   async #state(unit: string, told: UnitStatus | undefined): Promise<GuestStatus> {

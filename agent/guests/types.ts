@@ -31,6 +31,8 @@ export interface GuestProcess extends GuestKey {
 
 /** What a guest is, as far as its host needs to know. */
 export interface GuestDefinition extends GuestProcess {
+  /** Of its object: its volumes say it. */
+  readonly uid?: string;
   readonly vmid: number;
   readonly cpus: number;
   readonly memoryBytes: number;

@@ -101,7 +101,7 @@ function guest(lastOn = "n1", nodeName = "n1"): Guest {
   return {
     apiVersion: API_VERSION,
     kind: "Guest",
-    metadata: { name: "web1", namespace: "lab" },
+    metadata: { name: "web1", namespace: "lab", uid: "u1" },
     ...(withDefaults("Guest", {
       spec: { vmid: 100, nodeName, service: { unit: "x.service" }, resources: { cpu: 1, memory: "1Mi" } },
     }) as Pick<Guest, "spec">),
@@ -134,6 +134,11 @@ describe("the log of a run", () => {
     assert.equal(lab.status.log?.length, 50);
     assert.match(lab.status.log?.at(-1) ?? "", / is on n2: /);
   });
+});
+
+test("a copy says of which Guest object it is", async () => {
+  await lab.run();
+  assert.equal(lab.sentAs, "u1");
 });
 
 describe("what the status says of the copies", () => {

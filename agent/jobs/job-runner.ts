@@ -166,7 +166,7 @@ export class JobRunner {
 
   /** One run outside of the schedule: the last difference before a guest leaves this node. */
   async runNow(
-    request: Omit<ReplicationRequest, "source" | "nodes" | "mayHave" | "jobs">,
+    request: Omit<ReplicationRequest, "source" | "guest" | "nodes" | "mayHave" | "jobs">,
     guest: Guest,
     parts: Omit<ReplicationParts, "record">,
     signal: AbortSignal,
@@ -180,11 +180,12 @@ export class JobRunner {
   }
 
   /** What a run has to know beside its job: for whom snapshots are kept. */
-  #surroundings(guest: Guest): Pick<ReplicationRequest, "source" | "nodes" | "mayHave" | "jobs"> {
+  #surroundings(guest: Guest): Pick<ReplicationRequest, "source" | "guest" | "nodes" | "mayHave" | "jobs"> {
     const jobs = this.#options.jobs().filter((job) => job.spec.guest === guest.metadata.name);
     const ids = jobs.flatMap((job) => job.status?.jobId ?? []);
     return {
       source: this.#options.node,
+      ...(guest.metadata.uid === undefined ? {} : { guest: guest.metadata.uid }),
       nodes: this.#options.nodes(),
       mayHave: nodesOf(jobs),
       // A job that has no id yet may still be given one that was there before: then nothing is forgotten.

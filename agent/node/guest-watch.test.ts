@@ -2,9 +2,8 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { pino } from "pino";
 import { systemClock } from "../../clock.ts";
-import type { Guest } from "../../crds/index.ts";
+import type { Guest, GuestStatus } from "../../crds/index.ts";
 import type { KubeClient } from "../../kube/index.ts";
-
 import type { GuestProcess, GuestState, Guests } from "../guests/index.ts";
 import { GuestWatch } from "./guest-watch.ts";
 
@@ -27,15 +26,16 @@ class SlowHost {
   readonly known = new Set<string>();
   readonly #answers: (() => void)[] = [];
   state: GuestState = "Running";
+  startedAt = "2026-11-21T00:00:00Z";
 
   readonly drivers = {
     listRunning: async () => [],
     knownServices: async () => [...this.known],
     states: async (guests: readonly GuestProcess[]) => {
       this.asked.push(guests.map(({ name }) => name));
-      const state = this.state;
+      const { state, startedAt } = this;
       await new Promise<void>((resolve) => void this.#answers.push(resolve));
-      return guests.map(() => ({ state }));
+      return guests.map(() => (state === "Running" ? { state, startedAt } : { state }));
     },
   } as unknown as Guests;
 
@@ -45,11 +45,11 @@ class SlowHost {
   }
 }
 
-function watch(host: SlowHost, guests: readonly Guest[]): GuestWatch {
+function watch(host: SlowHost, guests: readonly Guest[], client = {} as KubeClient): GuestWatch {
   return new GuestWatch({
     node: "n1",
     namespace: "lab",
-    client: {} as KubeClient,
+    client,
     clock: systemClock,
     log: pino({ level: "silent" }),
     drivers: host.drivers,
@@ -118,5 +118,35 @@ describe("the look at the guests of a host", () => {
     await host.answer();
     await third;
     assert.equal(looks.running("a"), true);
+  });
+});
+
+describe("the status of a guest", () => {
+  it("tells since when it runs, or ran last, wherever that was", async () => {
+    const host = new SlowHost();
+    const object = guest("a");
+    const written: GuestStatus[] = [];
+    const client = {
+      applyStatus: async (_: unknown, { status }: { status: GuestStatus }) => void written.push(status),
+    } as unknown as KubeClient;
+    const looks = watch(host, [object], client);
+    for (const state of ["Running", "Stopped"] as const) {
+      host.state = state;
+      object.status = {
+        ...written.at(-1),
+        ...(state === "Stopped" ? { node: "n9", startedAt: "2026-11-22T00:00:00Z" } : {}),
+      };
+      const done = looks.look();
+      await host.answer();
+      await done;
+      await looks.report();
+    }
+    assert.deepEqual(
+      written.map(({ node, startedAt }) => ({ node, startedAt })),
+      [
+        { node: "n1", startedAt: "2026-11-21T00:00:00Z" },
+        { node: "n9", startedAt: "2026-11-22T00:00:00Z" },
+      ],
+    );
   });
 });

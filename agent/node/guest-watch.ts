@@ -26,6 +26,7 @@ const FRESH_MS = 5_000;
 export class GuestWatch {
   readonly #options: GuestWatchOptions;
   #states = new Map<string, GuestState>();
+  #startedAt = new Map<string, string>();
   #askedAt = Number.NEGATIVE_INFINITY;
   #written = new Map<string, string>();
   #looking: Promise<void> | undefined;
@@ -72,6 +73,7 @@ export class GuestWatch {
     const { clock, drivers, namespace, guests, onChange } = this.#options;
     const askedAt = clock.elapsedMs();
     const states = new Map<string, GuestState>();
+    const started = new Map<string, string>();
     const machines = new Set(
       (await drivers.listRunning()).filter((key) => key.namespace === namespace).map((key) => key.name),
     );
@@ -87,12 +89,15 @@ export class GuestWatch {
     asked.forEach(({ name }, i) => {
       const state = told[i]?.state ?? "Unknown";
       states.set(name, state === "Paused" ? "Running" : state);
+      const startedAt = told[i]?.startedAt;
+      if (startedAt !== undefined) started.set(name, startedAt);
       machines.delete(name);
     });
     // A machine whose object is gone is still there.
     for (const name of machines) states.set(name, "Running");
     const before = [...this.#states].join();
     this.#states = states;
+    this.#startedAt = started;
     this.#askedAt = askedAt;
     if ([...states].join() !== before) onChange();
   }
@@ -131,6 +136,7 @@ export class GuestWatch {
     const volumes = await this.#volumes(guest, state === "Running");
     const running = state === "Running";
     const usage = this.#options.usage(guest.metadata.name);
+    const startedAt = (running ? this.#startedAt.get(guest.metadata.name) : undefined) ?? guest.status?.startedAt;
     const before = guest.status?.conditions?.find((each) => each.type === "Ready");
     const status = running ? ("True" as const) : ("False" as const);
     return {
@@ -139,6 +145,8 @@ export class GuestWatch {
       state,
       // Where it runs, or ran last: whose disks hold its newest data.
       node: running ? this.#options.node : (guest.status?.node ?? this.#options.node),
+      // Of the same run: whoever takes the guest over tells by it whether it ran elsewhere since.
+      ...(startedAt === undefined ? {} : { startedAt }),
       ...(volumes.length === 0 ? {} : { volumes }),
       ...(running && usage !== undefined ? { usage } : {}),
       conditions: [

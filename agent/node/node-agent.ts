@@ -20,6 +20,7 @@ export type { NodeAgentOptions } from "./options.ts";
 
 const TICK_MS = 1_000;
 const STATUS_MS = 2_000;
+const RESUME_MS = 5_000;
 const LOAD_MS = 10_000;
 const TRANSFER_MS = 5_000;
 
@@ -71,6 +72,7 @@ export class NodeAgent {
     // Disks are prepared by the owner and moved by replication, which finds them by the owner.
     this.#owner = new GuestOwner({
       clock,
+      log,
       host,
       node,
       namespace,
@@ -170,6 +172,7 @@ export class NodeAgent {
       every(TICK_MS, "membership", async () => this.#shutdown.requested || this.#membership.follow()),
       every(TICK_MS, "keeper", () => this.#keeper.keep()),
       every(TICK_MS, "guests", () => this.#lookAtGuests()),
+      every(RESUME_MS, "paused-guests", () => this.#resumeForgotten()),
       every(LOAD_MS, "load", () => this.#load.measure()),
       every(STATUS_MS, "status", () => this.#report.write(bootId)),
       every(TICK_MS, "replication", async () => this.#corosync.quorate() && this.#replication.tick(signal)),
@@ -210,9 +213,7 @@ export class NodeAgent {
   async #firstLook(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       try {
-        const resumed = await this.#drivers.resumeForgotten();
-        if (resumed.length > 0)
-          this.#log.warn({ guests: resumed }, "guests that an earlier agent had paused for a snapshot go on");
+        await this.#resumeForgotten();
         await this.#guests.look();
         return;
       } catch (error) {
@@ -225,8 +226,15 @@ export class NodeAgent {
     }
   }
 
+  async #resumeForgotten(): Promise<void> {
+    const resumed = await this.#drivers.resumeForgotten();
+    if (resumed.length > 0)
+      this.#log.warn({ guests: resumed }, "guests that had been paused for a snapshot, and then forgotten, go on");
+  }
+
   async #lookAtGuests(): Promise<void> {
     await this.#guests.look();
     await this.#guests.report();
+    await this.#owner.forgetTakeOvers();
   }
 }

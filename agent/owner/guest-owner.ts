@@ -1,6 +1,7 @@
 import type { Clock } from "../../clock.ts";
 import { bytesOf, type Cluster, type ClusterStorage, type Guest } from "../../crds/index.ts";
 import { QuorateError } from "../../errors.ts";
+import type { Logger } from "../../log.ts";
 import type { GuestDefinition, Guests } from "../guests/index.ts";
 import type { Host } from "../host/index.ts";
 import { newestCompleteSet } from "../replication/index.ts";
@@ -11,9 +12,19 @@ import {
   type VolumeRef,
   type VolumeState,
 } from "../storage/index.ts";
+import {
+  isAfterLastRun,
+  isTakenOver,
+  readTakeOver,
+  removeTakeOver,
+  takenOver,
+  takeOverOf,
+  writeTakeOver,
+} from "./take-over.ts";
 
 export interface GuestOwnerOptions {
   readonly clock: Clock;
+  readonly log: Logger;
   readonly host: Host;
   readonly node: string;
   readonly namespace: string;
@@ -47,11 +58,14 @@ export class GuestOwner {
     const definition = guestDefinition(guest, this.#options.namespace);
     // Empty disks are made only for a guest that never had any: afterwards, a missing disk is a loss to be shown.
     if (!hadData(guest)) await this.#options.drivers().provision(definition);
-    else await this.#takeOver(guest);
+    else {
+      await this.#requireOwn(guest);
+      await this.#takeOver(guest);
+    }
     // The binding may have changed while the disks were prepared.
     this.#owned(name);
     await this.#options.drivers().start(definition, signal);
-    await this.#options.host.removeFile(this.#markOf(guest));
+    await removeTakeOver(this.#options.host, this.#options.namespace, name);
   }
 
   /** @returns once the guest is gone from this host for certain. */
@@ -104,53 +118,98 @@ export class GuestOwner {
     return config === undefined ? undefined : openStorage(this.#options.host, config);
   }
 
+  /** Removes the marks of take-overs of guests that ran elsewhere meanwhile, or may have. Called about once a second. */
+  async forgetTakeOvers(): Promise<void> {
+    const { host, namespace, node } = this.#options;
+    for (const name of await takenOver(host, namespace)) {
+      const guest = this.#options.guest(name);
+      const mark = await readTakeOver(host, namespace, name);
+      const counts = guest !== undefined && mark !== undefined && isAfterLastRun(mark, guest);
+      // Bound elsewhere, it need not have run there: its disks may have to do after all. Where runs can't be told apart, it may have.
+      if (!counts || (guest.spec.nodeName !== node && mark.startedAt === undefined))
+        await removeTakeOver(host, namespace, name);
+    }
+  }
+
   /**
    * A guest that last ran elsewhere starts only from copies that replication made, all of one run: an old disk of its own that
    * it left here is older than what it wrote since, and volumes of two runs are a mixture that never was.
    */
   async #takeOver(guest: Guest): Promise<void> {
-    const { node } = this.#options;
+    const { node, host, namespace, clock, log } = this.#options;
     const lastOn = guest.status?.node;
     if (lastOn === undefined || lastOn === node) return;
-    const mark = `${guest.metadata.uid ?? ""} ${lastOn}`;
+    const replicas = await this.#volumesHere(guest);
     // Taken over before, and the start failed after that: the disks are this node's own by now.
-    if ((await this.#options.host.readFile(this.#markOf(guest)))?.toString() === mark) return;
-    const replicas: VolumeState[] = [];
-    let job: string | undefined;
-    for (const ref of this.localVolumes(guest)) {
-      const [state] = (await this.storage(ref.storage)?.inspect([ref])) ?? [];
-      // What is missing is refused, with its name, when the disks are activated.
-      if (state?.exists !== true) continue;
-      if (state.replicaOf === undefined) {
-        throw new QuorateError(
-          "environment",
-          "StaleData",
-          `Guest "${guest.metadata.name}" last ran on ${lastOn}; volume "${ref.volume}" on ${node} is an old disk of its own, not a copy of what it wrote there. It is not started from that. Replicate to ${node} first (set the old disk aside), or bring ${lastOn} back`,
-        );
-      }
-      job = state.replicaOf;
-      replicas.push(state);
+    const { name } = guest.metadata;
+    if (isTakenOver(await readTakeOver(host, namespace, name), guest, replicas)) return;
+    const own = replicas.find(({ replicaOf }) => replicaOf === undefined);
+    if (own !== undefined) {
+      throw new QuorateError(
+        "environment",
+        "StaleData",
+        `Guest "${name}" last ran on ${lastOn}; volume "${own.id.volume}" on ${node} is an old disk of its own, not a copy of what it wrote there. It is not started from that. Replicate to ${node} first (set the old disk aside), or bring ${lastOn} back`,
+      );
     }
+    const job = replicas.at(-1)?.replicaOf;
     if (job === undefined) return;
     const set = newestCompleteSet(job, replicas);
     if (set === undefined) {
       throw new QuorateError(
         "environment",
         "DataMissing",
-        `the copies of Guest "${guest.metadata.name}" on ${node} are of different runs of job ${job}, and none is complete; it can't start here`,
+        `the copies of Guest "${name}" on ${node} are of different runs of job ${job}, and none is complete; it can't start here`,
       );
     }
     for (const state of set.ahead) {
-      const snapshot = state.snapshots.find(({ name }) => name === set.name);
+      const snapshot = state.snapshots.find((each) => each.name === set.name);
       const storage = this.localVolumes(guest).find((ref) => ref.volume === state.id.volume)?.storage ?? "";
-      if (snapshot !== undefined) await this.storage(storage)?.replication?.rollback(state.id, job, snapshot);
+      if (snapshot === undefined) continue;
+      // Not destroyed: of this volume it may be the newest data that is left.
+      const kept = await this.storage(storage)?.replication?.branchOff(state.id, job, snapshot, clock.wallMs());
+      log.warn(
+        { guest: name, volume: state.id.volume, kept },
+        `goes on from ${set.name}; newer data is kept beside it`,
+      );
     }
-    await this.#options.host.writeFileAtomic(this.#markOf(guest), mark, { mode: 0o600 });
+    const taken = set.ahead.length === 0 ? replicas : await this.#volumesHere(guest);
+    await writeTakeOver(host, namespace, takeOverOf(guest, set.name, taken));
   }
 
-  /** There from the take-over of the disks until the guest has started here, and no longer. */
-  #markOf(guest: Guest): string {
-    return `/var/lib/quorate/takeover/${this.#options.namespace}.${guest.metadata.name}`;
+  /** A vmid may have been another guest's: what that left here is not taken for this one's, wherever it ran last. */
+  async #requireOwn(guest: Guest): Promise<void> {
+    const vmid = vmidOf(guest);
+    for (const { name, storage } of guest.spec.volumes ?? [])
+      await this.storage(storage)?.requireGuest({ vmid, volume: name }, guest.metadata.uid);
+  }
+
+  /**
+   * The guest's local volumes, all of them on this node: one that is missing is refused before anything is done to the others.
+   * @throws QuorateError StorageMissing, DataMissing
+   */
+  async #volumesHere(guest: Guest): Promise<VolumeState[]> {
+    const states: VolumeState[] = [];
+    for (const ref of this.localVolumes(guest)) {
+      const storage = this.storage(ref.storage);
+      const missing = (reason: string, what: string) =>
+        new QuorateError(
+          "environment",
+          reason,
+          `Guest "${guest.metadata.name}" can't start on ${this.#options.node}: ${what}`,
+        );
+      if (storage === undefined) throw missing("StorageMissing", `storage "${ref.storage}" is not on this node`);
+      let [state] = await storage.inspect([ref]);
+      // An agent that died while it took the volume back left it without its name.
+      if (state?.exists !== true && (await storage.replication?.finishBranch(ref)) === true)
+        [state] = await storage.inspect([ref]);
+      if (state?.exists !== true)
+        throw missing(
+          "DataMissing",
+          `volume "${ref.volume}" is not there; it was not completely replicated yet, or was renamed`,
+        );
+      states.push(state);
+    }
+    return states;
   }
 
   #owned(name: string): Guest {
@@ -203,6 +262,7 @@ export function guestDefinition(guest: Guest, namespace: string): GuestDefinitio
   const base = {
     namespace,
     name,
+    ...(guest.metadata.uid === undefined ? {} : { uid: guest.metadata.uid }),
     vmid,
     cpus: resources.cpu,
     memoryBytes: bytesOf(resources.memory),

@@ -26,6 +26,8 @@ export interface ReplicationRequest {
   readonly source: string;
   readonly target: string;
   readonly volumes: readonly VolumeRef[];
+  /** The uid of the Guest object whose volumes these are: the copies say it. */
+  readonly guest?: string;
   /** Bytes in a second, for the whole run; absent: as fast as it goes. */
   readonly bytesPerSecond?: number;
   readonly retention?: Retention;
@@ -282,6 +284,7 @@ class Run {
         bytes += await this.#parts.target.send({
           job,
           volume: ref,
+          ...(this.#request.guest === undefined ? {} : { guest: this.#request.guest }),
           toGuid: step.guid,
           ...(base === undefined ? {} : { fromGuid: base.guid }),
           ...(step === snapshot ? { marks: this.#marksFor(now[i], snapshot) } : {}),

@@ -19,14 +19,38 @@ before(() => {
 after(() => rmSync(folder, { recursive: true, force: true }));
 
 test("a volume is made once, sparse, of its size, and never again over its data", async () => {
-  const { path } = await storage.ensureVolume(root, { sizeBytes: 8 * MIB });
+  const { path } = await storage.ensureVolume(root, { sizeBytes: 8 * MIB, guest: "u1" });
   assert.equal(path, `${folder}/vm-100-root/disk.raw`);
   assert.equal(statSync(path).size, 8 * MIB);
   assert.equal(statSync(path).blocks, 0);
   writeFileSync(path, "precious");
-  await storage.ensureVolume(root, { sizeBytes: 8 * MIB });
+  await storage.ensureVolume(root, { sizeBytes: 8 * MIB, guest: "u1" });
   assert.equal(readFileSync(path, "utf8"), "precious");
-  assert.deepEqual(await storage.activate(root), { path });
+  assert.deepEqual(await storage.activate(root, "u1"), { path });
+});
+
+test("a disk that a deleted guest left is not the disk of a new one with its vmid, until somebody says so", async () => {
+  const id = { vmid: 102, volume: "root" };
+  const { path } = await storage.ensureVolume(id, { sizeBytes: MIB, guest: "u1" });
+  const adopt = { reason: "OtherGuest", message: new RegExp(`echo u2 > ${folder}/vm-102-root/guest.uid`) };
+  await assert.rejects(storage.ensureVolume(id, { sizeBytes: MIB, guest: "u2" }), adopt);
+  await assert.rejects(storage.requireGuest(id, "u2"), adopt);
+  await assert.rejects(storage.activate(id, "u2"), adopt);
+  writeFileSync(`${folder}/vm-102-root/guest.uid`, "u2\n");
+  await storage.requireGuest(id, "u2");
+  assert.deepEqual(await storage.ensureVolume(id, { sizeBytes: MIB, guest: "u2" }), { path });
+  assert.deepEqual(await storage.activate(id, "u2"), { path });
+});
+
+test("a disk of an earlier version goes on with the guest that has data, which it says then, and with no new one", async () => {
+  const id = { vmid: 103, volume: "root" };
+  mkdirSync(`${folder}/vm-103-root`);
+  writeFileSync(`${folder}/vm-103-root/disk.raw`, "precious");
+  await assert.rejects(storage.ensureVolume(id, { sizeBytes: MIB, guest: "u2" }), { reason: "OtherGuest" });
+  await assert.rejects(storage.ensureVolume(id, { sizeBytes: MIB }), { reason: "OtherGuest" });
+  await storage.requireGuest(id, "u1");
+  await storage.activate(id, "u1");
+  await assert.rejects(storage.activate(id, "u2"), { reason: "OtherGuest" });
 });
 
 test("an image that was being copied when the host died is copied anew, and is never taken for the disk", async () => {

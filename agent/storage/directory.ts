@@ -1,10 +1,13 @@
 import { QuorateError } from "../../errors.ts";
 import type { Host } from "../host/index.ts";
 import { DISK_FILE, ensureDiskFile, fileSize, isWritable } from "./disk-file.ts";
-import { type VolumeId, volumeName } from "./names.ts";
+import { otherGuest, requireGuest } from "./guest-mark.ts";
+import { checkedUid, type VolumeId, volumeName } from "./names.ts";
 import type { StorageConfig, StorageDriver, VolumeState } from "./types.ts";
 
 const TIMEOUT_MS = 30_000;
+/** In a volume's directory: the uid of the Guest object whose volume it is. */
+const GUEST_FILE = "guest.uid";
 
 /**
  * Volumes as directories below a path. It has no snapshots and is not replicated: it is for a file system that all
@@ -31,14 +34,31 @@ export class DirectoryStorage implements StorageDriver {
     this.#path = config.path;
   }
 
-  async ensureVolume(id: VolumeId, options: { sizeBytes: number; image?: string }): Promise<{ path: string }> {
+  async ensureVolume(
+    id: VolumeId,
+    options: { sizeBytes: number; image?: string; guest?: string },
+  ): Promise<{ path: string }> {
     const directory = this.#directory(id);
     await this.#requireRoot();
+    await this.requireGuest(id, options.guest);
+    const unsaid = (await this.#guestOf(id)) === undefined;
+    // This guest never had a disk, so it did not make this one.
+    if (unsaid && (await this.#exists(id)))
+      throw otherGuest(
+        directory,
+        "holds a disk and does not say of which Guest object",
+        this.#adopt(id, options.guest),
+      );
     await this.#host.run("mkdir", ["-p", "-m", "0700", "--", directory], { timeoutMs: TIMEOUT_MS });
+    if (unsaid) await this.#say(id, options.guest);
     return { path: await ensureDiskFile(this.#host, directory, options) };
   }
 
-  async activate(id: VolumeId): Promise<{ path: string }> {
+  async requireGuest(id: VolumeId, guest: string | undefined): Promise<void> {
+    requireGuest(this.#directory(id), await this.#guestOf(id), guest, this.#adopt(id, guest));
+  }
+
+  async activate(id: VolumeId, guest?: string): Promise<{ path: string }> {
     const path = `${this.#directory(id)}/${DISK_FILE}`;
     await this.#requireRoot();
     if (!(await this.#exists(id))) {
@@ -55,6 +75,8 @@ export class DirectoryStorage implements StorageDriver {
         `${path} cannot be written; is its file system mounted read-only?`,
       );
     }
+    await this.requireGuest(id, guest);
+    if ((await this.#guestOf(id)) === undefined) await this.#say(id, guest);
     return { path };
   }
 
@@ -74,6 +96,20 @@ export class DirectoryStorage implements StorageDriver {
       },
     );
     return stdout.trim() !== "" && (await fileSize(this.#host, `${this.#directory(id)}/${DISK_FILE}`)) !== undefined;
+  }
+
+  async #guestOf(id: VolumeId): Promise<string | undefined> {
+    const said = (await this.#host.readFile(`${this.#directory(id)}/${GUEST_FILE}`))?.toString().trim();
+    return said === "" ? undefined : said;
+  }
+
+  async #say(id: VolumeId, guest: string | undefined): Promise<void> {
+    if (guest === undefined) return;
+    await this.#host.writeFileAtomic(`${this.#directory(id)}/${GUEST_FILE}`, `${checkedUid(guest)}\n`, { mode: 0o600 });
+  }
+
+  #adopt(id: VolumeId, guest: string | undefined): string {
+    return `echo ${guest ?? "<uid>"} > ${this.#directory(id)}/${GUEST_FILE}`;
   }
 
   /** The path itself is never made: a share that is not mounted would be taken for an empty one. */

@@ -7,6 +7,7 @@ export { fileSize, isWritable } from "./disk-file.ts";
 export {
   checkedJob,
   checkedLabel,
+  checkedUid,
   type JobId,
   jobVmid,
   snapshotJob,

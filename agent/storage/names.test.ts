@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { checkedJob, jobVmid, snapshotJob, snapshotName, volumeName } from "./index.ts";
+import { checkedJob, checkedUid, jobVmid, snapshotJob, snapshotName, volumeName } from "./index.ts";
 
 const at = Date.UTC(2026, 10, 21, 9, 5, 7);
 
@@ -12,6 +12,12 @@ test("a volume's name is one harmless component of a dataset", () => {
   for (const vmid of [0, -1, 1.5, Number.NaN, 1e9]) {
     assert.throws(() => volumeName({ vmid, volume: "root" }), { reason: "InvalidName" }, String(vmid));
   }
+});
+
+test("the uid of a Guest object is one harmless word", () => {
+  assert.equal(checkedUid("0b3e4f5a-0000-4000-8000-000000000001"), "0b3e4f5a-0000-4000-8000-000000000001");
+  for (const uid of ["", "-", "-x", "a b", "a\nb", "a/b", "a=b", "a".repeat(65)])
+    assert.throws(() => checkedUid(uid), { reason: "InvalidName" }, JSON.stringify(uid));
 });
 
 test("a snapshot is named after its job and the time, and one second later when that name is taken", () => {

@@ -18,6 +18,7 @@ export type JobId = string;
 const LABEL = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
 const JOB = /^([1-9][0-9]{0,8})-(0|[1-9][0-9]{0,3})$/;
 const SNAPSHOT = /^quorate-([1-9][0-9]{0,8}-(?:0|[1-9][0-9]{0,3}))-([0-9]{8}T[0-9]{6}Z)$/;
+const UID = /^[A-Za-z0-9]([-A-Za-z0-9]{0,62}[A-Za-z0-9])?$/;
 const VMID_MAX = 999_999_999;
 
 /** `vm-100-root`. Throws `InvalidName` (user) when it could not be one path component of a dataset. */
@@ -36,6 +37,12 @@ export function checkedLabel(what: string, name: string): string {
     );
   }
   return name;
+}
+
+/** Returns the uid of a Guest object when it is one, else throws `InvalidName` (user). */
+export function checkedUid(uid: string): string {
+  if (!UID.test(uid)) throw invalid(`${JSON.stringify(uid)} is no uid of a Guest object`);
+  return uid;
 }
 
 /** Returns the job id when it is one of this guest, else throws `InvalidName` (user). */

@@ -39,6 +39,10 @@ export interface VolumeState {
   readonly id: VolumeId;
   readonly exists: boolean;
   readonly snapshots: readonly Snapshot[];
+  /** The volume's own, on this node alone, where the storage has one: a copy that was made anew has another. */
+  readonly guid?: string;
+  /** The uid of the Guest object whose volume this is; absent: an earlier version made it, so it is not known. */
+  readonly guest?: string;
   /** The job whose target this is: read-only, not mounted, never to be started from before it is activated. */
   readonly replicaOf?: JobId;
   /**
@@ -68,17 +72,21 @@ export interface StorageDriver {
   /**
    * Makes the volume when there is none: sparse, of `sizeBytes`, filled from `image` (an absolute path on the host, raw)
    * when given. Existing data is never touched, so that calling it again is harmless. Only for a guest that never had
-   * data: for any other, a missing volume is a loss to be shown, not to be papered over with an empty disk.
-   * Errors: `StorageMissing`, `NoSpace`, `VolumeIsReplica`, `ImageTooLarge`, `ImageMissing`.
+   * data: for any other, a missing volume is a loss to be shown, not to be papered over with an empty disk. A disk that is
+   * there and does not say that it is of `guest` (the uid of its object) is left over from another: `OtherGuest`.
+   * Errors: `StorageMissing`, `NoSpace`, `VolumeIsReplica`, `OtherGuest`, `ImageTooLarge`, `ImageMissing`.
    */
-  ensureVolume(id: VolumeId, options: { sizeBytes: number; image?: string }): Promise<{ path: string }>;
+  ensureVolume(id: VolumeId, options: { sizeBytes: number; image?: string; guest?: string }): Promise<{ path: string }>;
+
+  /** Throws `OtherGuest` when the volume is there and says that it is of another Guest object than the one with this uid. */
+  requireGuest(id: VolumeId, guest: string | undefined): Promise<void>;
 
   /**
    * Makes the volume ready to be used by its guest on this node: mounted, writable and no longer anybody's replica.
-   * Only for the node that owns the guest. Returns the path of the disk on the host.
-   * Errors: `DataMissing`, `StorageMissing`, `NotWritable`.
+   * Only for the node that owns the guest, with the uid of its object, which the volume says from then on. Returns the path
+   * of the disk on the host. Errors: `DataMissing`, `StorageMissing`, `OtherGuest`, `NotWritable`.
    */
-  activate(id: VolumeId): Promise<{ path: string }>;
+  activate(id: VolumeId, guest?: string): Promise<{ path: string }>;
 
   /** Unmounts the volume and makes it read-only; `Locked` while anything has it open. Nothing to do when it is missing. */
   deactivate(id: VolumeId): Promise<void>;
@@ -110,8 +118,8 @@ export interface ReplicationStorage {
 
   /**
    * After the command ended with success: checks that the snapshot with this GUID is there, marks the volume as the
-   * job's replica, puts its maker's hold on the snapshot, marks the snapshots as `marks` says and gives a whole volume its
-   * final name.
+   * job's replica and as one of `guest` (the uid of its object), puts its maker's hold on the snapshot, marks the snapshots
+   * as `marks` says and gives a whole volume its final name.
    */
   finishReceive(
     id: VolumeId,
@@ -119,6 +127,7 @@ export interface ReplicationStorage {
     job: JobId,
     toGuid: string,
     marks?: readonly CopyMark[],
+    guest?: string,
   ): Promise<void>;
 
   /** Remembers what other nodes have, in `Snapshot.newestOn`: one mark a node, and those that it may have `also`. One on a snapshot that is not here changes nothing. */
@@ -155,6 +164,9 @@ export interface ReplicationStorage {
    * beside it, under the name that is returned. Refused (`NotOurs`) when the volume is no replica.
    */
   branchOff(id: VolumeId, job: JobId, snapshot: Pick<Snapshot, "name" | "guid">, wallMs: number): Promise<string>;
+
+  /** Ends a `branchOff` that was broken off when the volume had lost its name. @returns whether there was one */
+  finishBranch(id: VolumeId): Promise<boolean>;
 
   /**
    * Destroys the volume if it is this job's replica (`NotOurs` if it is not); a missing one is a success. Branches that were

@@ -8,6 +8,8 @@ const MAX_OUTPUT = 256 * 1024 * 1024;
 
 /** The property that marks a dataset as the target of a job: its local value is the job's id. */
 export const REPLICA_PROPERTY = "dev.quorate:replica";
+/** On a dataset: the uid of the Guest object whose volume it is. */
+export const GUEST_PROPERTY = "dev.quorate:guest";
 /** On a snapshot: the nodes whose newest copy it is, joined by commas. */
 export const NEWEST_ON_PROPERTY = "dev.quorate:newest-on";
 /** On a dataset: the transaction of the snapshot from which a guest went on here. */
@@ -79,6 +81,7 @@ export class ZfsCli {
     const wanted = [
       "type,guid,createtxg,creation,userrefs,referenced,mounted,mountpoint,readonly,canmount",
       REPLICA_PROPERTY,
+      GUEST_PROPERTY,
       NEWEST_ON_PROPERTY,
       TOOK_OVER_PROPERTY,
       ...(openZfs ? ["written"] : []),

@@ -1,7 +1,7 @@
 import { classify, QuorateError } from "../../errors.ts";
-import { checkedJob, type JobId, jobVmid, snapshotJob, type VolumeId } from "./names.ts";
+import { checkedJob, checkedUid, type JobId, jobVmid, snapshotJob, type VolumeId } from "./names.ts";
 import type { Command, CopyMark, ReplicationStorage, Snapshot, StorageDriver, VolumeState } from "./types.ts";
-import { REPLICA_PROPERTY, type ZfsCli, zfsFailure } from "./zfs-cli.ts";
+import { GUEST_PROPERTY, REPLICA_PROPERTY, type ZfsCli, zfsFailure } from "./zfs-cli.ts";
 import { markCommands } from "./zfs-marks.ts";
 import { datasetOf, isKept, keptOf, STAGING, stagedOf } from "./zfs-names.ts";
 
@@ -67,6 +67,7 @@ export class ZfsReplication implements ReplicationStorage {
     job: JobId,
     toGuid: string,
     marks: readonly CopyMark[] = [],
+    guest?: string,
   ): Promise<void> {
     checkedJob(job, id.vmid);
     const dataset = kind === "full" ? this.#staged(id) : this.#of(id);
@@ -86,6 +87,9 @@ export class ZfsReplication implements ReplicationStorage {
     if (own?.get("readonly")?.value !== "on") await this.#zfs.change("set", "readonly=on", dataset);
     const mark = own?.get(REPLICA_PROPERTY);
     if (mark?.value !== job || !mark.local) await this.#zfs.change("set", `${REPLICA_PROPERTY}=${job}`, dataset);
+    const whose = own?.get(GUEST_PROPERTY);
+    if (guest !== undefined && (whose?.value !== guest || !whose.local))
+      await this.#zfs.change("set", `${GUEST_PROPERTY}=${checkedUid(guest)}`, dataset);
     // Last: under its final name the volume is whole, held, read-only and marked.
     if (kind === "full") await this.#zfs.change("rename", dataset, this.#of(id));
   }
@@ -177,6 +181,7 @@ export class ZfsReplication implements ReplicationStorage {
     await this.discardPartial(id);
     await this.#requireStaging();
     const local = ["-o", "canmount=noauto", "-o", "readonly=on", "-o", `${REPLICA_PROPERTY}=${job}`];
+    if (state.guest !== undefined) local.push("-o", `${GUEST_PROPERTY}=${checkedUid(state.guest)}`);
     await this.#zfs.change("clone", ...local, `${this.#of(id)}@${base.name}`, this.#staged(id));
     const kept = await this.setAside(id, wallMs);
     await this.#zfs.change("promote", this.#staged(id));
@@ -217,6 +222,16 @@ export class ZfsReplication implements ReplicationStorage {
     await this.#volumes.deactivate(id);
     await this.#zfs.change("rename", this.#of(id), kept);
     return kept;
+  }
+
+  async finishBranch(id: VolumeId): Promise<boolean> {
+    const staged = this.#staged(id);
+    const here = await this.#zfs.datasets(this.#dataset, 2);
+    if (!here.has(staged) || here.has(this.#of(id))) return false;
+    // Before the promotion it hangs on the copy that was set aside, which is how it differs from a receive that was broken off.
+    const origin = (await this.#zfs.origins(`${this.#dataset}/${STAGING}`)).get(staged)?.split("@")[0] ?? "";
+    if (isKept(this.#dataset, id, origin)) await this.#zfs.change("promote", staged);
+    return this.#finishBranch(id);
   }
 
   failure(error: QuorateError): QuorateError {

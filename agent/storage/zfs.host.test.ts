@@ -28,12 +28,12 @@ const replication = () => {
 };
 
 test("a volume is made once, sparse, and is never made again over its data", { skip }, async () => {
-  const { path } = await storage.ensureVolume(root, { sizeBytes: 64 * MIB });
+  const { path } = await storage.ensureVolume(root, { sizeBytes: 64 * MIB, guest: "u1" });
   assert.equal(path, "/run/pool/guests/vm-100-root/disk.raw");
   assert.equal(await sh(`stat -c %s ${path}`), String(64 * MIB));
   assert.ok(Number(await sh(`stat -c %b ${path}`)) < 16, "it takes no room yet");
   await sh(`echo precious | dd of=${path} conv=notrunc status=none`);
-  await storage.ensureVolume(root, { sizeBytes: 128 * MIB });
+  await storage.ensureVolume(root, { sizeBytes: 128 * MIB, guest: "u1" });
   assert.equal(await sh(`head -c 8 ${path}`), "precious");
   assert.equal(await sh(`stat -c %s ${path}`), String(64 * MIB));
 });
@@ -53,6 +53,60 @@ test("a volume is filled from an image and has the size that was asked for", { s
   });
   // The half-made volume holds no disk, so it can still be made.
   await storage.ensureVolume(other, { sizeBytes: 8 * MIB, image: "/run/images/debian.raw" });
+});
+
+test("a dataset that a deleted guest left is not the disk of a new one with its vmid, until somebody says so", {
+  skip,
+}, async () => {
+  const id = { vmid: 103, volume: "root" };
+  const dataset = "tank/guests/vm-103-root";
+  const { path } = await storage.ensureVolume(id, { sizeBytes: MIB, guest: "u1" });
+  const adopt = { reason: "OtherGuest", message: new RegExp(`zfs set dev.quorate:guest=u2 ${dataset}`) };
+  await assert.rejects(storage.ensureVolume(id, { sizeBytes: MIB, guest: "u2" }), adopt);
+  await assert.rejects(storage.requireGuest(id, "u2"), adopt);
+  await assert.rejects(storage.activate(id, "u2"), adopt);
+  await assert.rejects(storage.activate(id), { reason: "OtherGuest" });
+  await zfs.zfs("set", "dev.quorate:guest=u2", dataset);
+  await storage.requireGuest(id, "u2");
+  assert.equal((await storage.ensureVolume(id, { sizeBytes: MIB, guest: "u2" })).path, path);
+  assert.equal((await storage.activate(id, "u2")).path, path);
+  await storage.requireGuest({ vmid: 9, volume: "none" }, "u2");
+});
+
+test("a dataset of an earlier version goes on with the guest that has data, which it says then, and with no new one", {
+  skip,
+}, async () => {
+  const id = { vmid: 104, volume: "root" };
+  await zfs.zfs("create", "tank/guests/vm-104-root");
+  await sh("echo precious > /run/pool/guests/vm-104-root/disk.raw");
+  await assert.rejects(storage.ensureVolume(id, { sizeBytes: MIB, guest: "u2" }), { reason: "OtherGuest" });
+  await storage.requireGuest(id, "u1");
+  await storage.activate(id, "u1");
+  assert.equal((await storage.inspect([id]))[0]?.guest, "u1");
+  await assert.rejects(storage.activate(id, "u2"), { reason: "OtherGuest" });
+  // What the parent says is about none of them.
+  await zfs.zfs("create", "tank/guests/vm-105-root");
+  await zfs.zfs("set", "dev.quorate:guest=u1", "tank/guests");
+  assert.equal((await storage.inspect([{ vmid: 105, volume: "root" }]))[0]?.guest, undefined);
+  await zfs.zfs("inherit", "dev.quorate:guest", "tank/guests");
+});
+
+test("a volume has a GUID of its own that a roll back does not change, and a new one is another", {
+  skip,
+}, async () => {
+  const id = { vmid: 106, volume: "root" };
+  const guid = async () => (await storage.inspect([id]))[0]?.guid;
+  await storage.ensureVolume(id, { sizeBytes: MIB, guest: "u1" });
+  const first = await guid();
+  assert.match(first ?? "", /^[0-9]{5,20}$/);
+  await zfs.zfs("snapshot", "tank/guests/vm-106-root@a");
+  await sh("echo more > /run/pool/guests/vm-106-root/more");
+  await zfs.zfs("rollback", "tank/guests/vm-106-root@a");
+  assert.equal(await guid(), first);
+  await storage.deactivate(id);
+  await zfs.zfs("destroy", "-r", "tank/guests/vm-106-root");
+  await storage.ensureVolume(id, { sizeBytes: MIB, guest: "u1" });
+  assert.notEqual(await guid(), first);
 });
 
 test("GUIDs are exact, and a missing volume is told from a missing storage", { skip }, async () => {
@@ -115,7 +169,7 @@ test("snapshots of the user are refused to be destroyed, and none of the others 
 test("a volume in use is not deactivated; one that is not becomes read-only and unmounted, and back", {
   skip,
 }, async () => {
-  const { path } = await storage.activate(root);
+  const { path } = await storage.activate(root, "u1");
   const user = zfs.host.spawn("flock", [path, "sh", "-c", "echo open; cat >/dev/null"], {
     stdio: ["pipe", "pipe", "ignore"],
   });
@@ -126,7 +180,7 @@ test("a volume in use is not deactivated; one that is not becomes read-only and 
   await once(user, "close");
   await storage.deactivate(root);
   assert.equal(await sh("grep -c vm-100-root /proc/mounts || true"), "0");
-  assert.equal((await storage.activate(root)).path, path);
+  assert.equal((await storage.activate(root, "u1")).path, path);
   assert.equal(await sh("grep -c vm-100-root /proc/mounts"), "1");
 });
 
@@ -136,7 +190,7 @@ test("a dead daemon is a missing storage, never a missing volume", { skip }, asy
   await assert.rejects(storage.activate(root), { reason: "StorageMissing" });
   await assert.rejects(storage.ensureVolume(root, { sizeBytes: MIB }), { reason: "StorageMissing" });
   await zfs.startDaemon();
-  await storage.activate(root);
+  await storage.activate(root, "u1");
 });
 
 test("names that would leave no room for snapshots are refused before anything is made", { skip }, async () => {

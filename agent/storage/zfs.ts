@@ -2,7 +2,8 @@ import { setTimeout as delay } from "node:timers/promises";
 import { classify, QuorateError } from "../../errors.ts";
 import type { Host } from "../host/index.ts";
 import { DISK_FILE, ensureDiskFile, fileSize, isWritable } from "./disk-file.ts";
-import { type VolumeId, volumeName } from "./names.ts";
+import { otherGuest, requireGuest } from "./guest-mark.ts";
+import { checkedUid, type VolumeId, volumeName } from "./names.ts";
 import {
   ANY_NODE,
   type ReplicationStorage,
@@ -11,7 +12,7 @@ import {
   type StorageDriver,
   type VolumeState,
 } from "./types.ts";
-import { type Properties, REPLICA_PROPERTY, TOOK_OVER_PROPERTY, ZfsCli } from "./zfs-cli.ts";
+import { GUEST_PROPERTY, type Properties, REPLICA_PROPERTY, TOOK_OVER_PROPERTY, ZfsCli } from "./zfs-cli.ts";
 import { markCommands, markedNodes } from "./zfs-marks.ts";
 import { datasetOf } from "./zfs-names.ts";
 import { ZfsReplication } from "./zfs-replication.ts";
@@ -49,14 +50,18 @@ export class ZfsStorage implements StorageDriver {
     this.replication = new ZfsReplication({ zfs: this.#zfs, dataset: config.dataset, volumes: this });
   }
 
-  async ensureVolume(id: VolumeId, options: { sizeBytes: number; image?: string }): Promise<{ path: string }> {
+  async ensureVolume(
+    id: VolumeId,
+    options: { sizeBytes: number; image?: string; guest?: string },
+  ): Promise<{ path: string }> {
     const dataset = this.#of(id);
     let properties = await this.#properties(dataset);
     if (properties === undefined) {
       await this.#requireStorage();
-      await this.#zfs.change("create", "-o", "atime=off", dataset);
+      const guest = options.guest === undefined ? [] : ["-o", `${GUEST_PROPERTY}=${checkedUid(options.guest)}`];
+      await this.#zfs.change("create", "-o", "atime=off", ...guest, dataset);
       properties = await this.#properties(dataset);
-    }
+    } else requireGuest(dataset, localOf(properties, GUEST_PROPERTY), options.guest, adopt(dataset, options.guest));
     const job = properties && replicaOf(properties);
     if (job !== undefined) {
       throw new QuorateError(
@@ -65,10 +70,24 @@ export class ZfsStorage implements StorageDriver {
         `${dataset} is the target of replication job ${job}; it is not a new volume`,
       );
     }
-    return { path: await ensureDiskFile(this.#host, await this.#mounted(dataset, properties), options) };
+    const folder = await this.#mounted(dataset, properties);
+    if (properties !== undefined && localOf(properties, GUEST_PROPERTY) === undefined) {
+      // Without a disk nothing was ever kept in it; with one, this guest, which never had any, did not make it.
+      if ((await fileSize(this.#host, `${folder}/${DISK_FILE}`)) !== undefined)
+        throw otherGuest(dataset, "holds a disk and does not say of which Guest object", adopt(dataset, options.guest));
+      await this.#say(dataset, options.guest);
+    }
+    return { path: await ensureDiskFile(this.#host, folder, options) };
   }
 
-  async activate(id: VolumeId): Promise<{ path: string }> {
+  async requireGuest(id: VolumeId, guest: string | undefined): Promise<void> {
+    const dataset = this.#of(id);
+    const properties = await this.#properties(dataset);
+    if (properties !== undefined)
+      requireGuest(dataset, localOf(properties, GUEST_PROPERTY), guest, adopt(dataset, guest));
+  }
+
+  async activate(id: VolumeId, guest?: string): Promise<{ path: string }> {
     const dataset = this.#of(id);
     const known = await this.#zfs.properties([dataset]);
     const properties = known.get(dataset);
@@ -80,6 +99,9 @@ export class ZfsStorage implements StorageDriver {
         `volume ${volumeName(id)} of storage "${this.name}" is not on this host: no dataset ${dataset}`,
       );
     }
+    const whose = localOf(properties, GUEST_PROPERTY);
+    requireGuest(dataset, whose, guest, adopt(dataset, guest));
+    if (whose === undefined) await this.#say(dataset, guest);
     if (properties.get("canmount")?.value !== "on") await this.#zfs.change("set", "canmount=on", dataset);
     if (properties.get("readonly")?.value !== "off") await this.#zfs.change("set", "readonly=off", dataset);
     const path = `${await this.#mounted(dataset, properties)}/${DISK_FILE}`;
@@ -122,6 +144,10 @@ export class ZfsStorage implements StorageDriver {
     // A pool that is not imported must not look like volumes that were never made.
     if (datasets.some((dataset) => !known.has(dataset))) await this.#requireStorage();
     return ids.map((id) => stateOf(id, this.#of(id), known));
+  }
+
+  async #say(dataset: string, guest: string | undefined): Promise<void> {
+    if (guest !== undefined) await this.#zfs.change("set", `${GUEST_PROPERTY}=${checkedUid(guest)}`, dataset);
   }
 
   async #properties(dataset: string): Promise<Properties | undefined> {
@@ -173,8 +199,17 @@ export class ZfsStorage implements StorageDriver {
 }
 
 function replicaOf(properties: Properties): string | undefined {
-  const mark = properties.get(REPLICA_PROPERTY);
+  return localOf(properties, REPLICA_PROPERTY);
+}
+
+/** What was set on the dataset itself: what its parent says is about no volume. */
+function localOf(properties: Properties, property: string): string | undefined {
+  const mark = properties.get(property);
   return mark?.local === true ? mark.value : undefined;
+}
+
+function adopt(dataset: string, guest: string | undefined): string {
+  return `zfs set ${GUEST_PROPERTY}=${guest ?? "<uid>"} ${dataset}`;
 }
 
 function stateOf(id: VolumeId, dataset: string, known: ReadonlyMap<string, Properties>): VolumeState {
@@ -188,11 +223,15 @@ function stateOf(id: VolumeId, dataset: string, known: ReadonlyMap<string, Prope
   const job = replicaOf(own);
   const written = own.get("written");
   const tookOver = own.get(TOOK_OVER_PROPERTY);
+  const guid = own.get("guid")?.value ?? "";
+  const guest = localOf(own, GUEST_PROPERTY);
   return {
     id,
     exists: true,
     snapshots,
     referencedBytes: Number(own.get("referenced")?.value ?? 0),
+    ...(/^[0-9]+$/.test(guid) ? { guid } : {}),
+    ...(guest === undefined ? {} : { guest }),
     ...(job === undefined ? {} : { replicaOf: job }),
     ...(tookOver?.local === true ? { tookOverTxg: Number(tookOver.value) } : {}),
     ...(written === undefined ? {} : { writtenBytes: Number(written.value) }),

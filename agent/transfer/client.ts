@@ -28,6 +28,8 @@ export interface SendOptions {
   readonly toGuid: string;
   /** What the other nodes have: the receiver remembers it for the day it is the source. */
   readonly marks?: readonly CopyMark[];
+  /** The uid of the Guest object: the received volume says it. */
+  readonly guest?: string;
   /** Starts the command that writes the stream to its standard output (a pipe, as is standard error). */
   readonly produce: () => ChildProcess;
   readonly bytesPerSecond?: number;
@@ -68,7 +70,7 @@ export class TransferClient {
 
   /** Sends one stream. Resolves with its bytes when the other side has the snapshot under its final name. */
   async send(options: SendOptions): Promise<number> {
-    const { job, volume, fromGuid, toGuid, marks, signal } = options;
+    const { job, volume, fromGuid, toGuid, marks, guest, signal } = options;
     return this.#with(signal, async (connection) => {
       const request = {
         op: "receive",
@@ -77,6 +79,7 @@ export class TransferClient {
         toGuid,
         ...(fromGuid === undefined ? {} : { fromGuid }),
         ...(marks === undefined ? {} : { marks }),
+        ...(guest === undefined ? {} : { guest }),
       } as const;
       await this.#request(connection, request);
       return sendStream(connection, options, this.#clock);

@@ -4,6 +4,7 @@ import {
   type CopyMark,
   checkedJob,
   checkedLabel,
+  checkedUid,
   type JobId,
   type Snapshot,
   type VolumeRef,
@@ -31,6 +32,8 @@ export interface ReceiveRequest {
   readonly toGuid: string;
   /** What the other nodes have, for the receiver to know should it become the source. */
   readonly marks?: readonly CopyMark[];
+  /** The uid of the Guest object whose volume this is. Absent: the sender is of an earlier version. */
+  readonly guest?: string;
 }
 
 /** One connection carries one request; the answer follows on it. */
@@ -79,6 +82,7 @@ export function parseRequest(value: unknown): Request {
         volume,
         toGuid: guid(message.toGuid),
         ...(from === undefined ? {} : { fromGuid: guid(from) }),
+        ...(message.guest === undefined ? {} : { guest: checkedUid(string(message.guest, "guest")) }),
         ...(message.marks === undefined ? {} : { marks: array(message.marks, "marks").map(parseMark) }),
       };
     }

@@ -31,7 +31,7 @@ export async function receiveStream({
   signal,
   admit,
 }: ReceiveParts): Promise<number> {
-  const { volume, job, toGuid, marks } = request;
+  const { volume, job, toGuid, marks, guest } = request;
   const kind = request.fromGuid === undefined ? "full" : "incremental";
   const { command, args } = await storage.beginReceive(volume, kind);
   signal.throwIfAborted();
@@ -60,7 +60,7 @@ export async function receiveStream({
     const end = await withinStall("writing the end of the stream", ended);
     if (end.code !== 0) throw failure(end);
     await admit();
-    await storage.finishReceive(volume, kind, job, toGuid, marks);
+    await storage.finishReceive(volume, kind, job, toGuid, marks, guest);
     return bytes;
   } catch (error) {
     stopped.abort();

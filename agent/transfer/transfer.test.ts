@@ -29,8 +29,8 @@ class FileStorage {
       this.calls.push(`begin ${kind}`);
       return this.receive;
     },
-    finishReceive: async (_: unknown, kind: string, job: string, guid: string) => {
-      this.calls.push(`finish ${kind} ${job} ${guid}`);
+    finishReceive: async (_: unknown, kind: string, job: string, guid: string, __: unknown, guest?: string) => {
+      this.calls.push(`finish ${kind} ${job} ${guid}${guest === undefined ? "" : ` of ${guest}`}`);
     },
     discardPartial: async () => {
       this.calls.push("discard");
@@ -128,6 +128,16 @@ describe("a stream", () => {
     assert.equal(seen, 8 * MIB);
     assert.ok(readFileSync(join(folder, "in")).equals(readFileSync(join(folder, "out"))));
     assert.deepEqual(storage.calls, ["begin incremental", "finish incremental 100-0 42"]);
+  });
+
+  test("says of which Guest object it is", async () => {
+    storage.receive = shell("cat >/dev/null");
+    const guest = "0b3e4f5a-0000-4000-8000-000000000001";
+    await clientOf(n1).send({ ...sending, guest, produce: produce("true") });
+    assert.deepEqual(storage.calls, ["begin full", `finish full 100-0 42 of ${guest}`]);
+    const refused = clientOf(n1).send({ ...sending, guest: "x tank/y", produce: produce("true") });
+    await assert.rejects(refused, { reason: "InvalidName" });
+    assert.equal(storage.calls.length, 2);
   });
 
   test("an empty stream is a stream", async () => {

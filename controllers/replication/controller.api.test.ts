@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import {
   CLUSTER_NODES,
+  CLUSTERS,
   GUESTS,
   REPLICATION_JOBS,
   type ReplicationJob,
@@ -105,12 +106,17 @@ describe("the replication controller", { skip }, () => {
     await applyAll(controlPlane, namespace, [guest("web3")]);
     await applyAll(controlPlane, namespace, [job("web3", "n2")]);
     await ready("web3-n2", "False NoVmid");
+    // Its disks and copies are still there under its id, which nobody gets again.
     await controlPlane.kubectl(["delete", "guest", "web2", "-n", namespace]);
+    const wider = { ...cluster, spec: { ...cluster.spec, guestIds: { lower: 100, upper: 104 } } };
+    await applyAll(controlPlane, namespace, [wider]);
     await eventually(
-      "the id of a guest that is gone",
+      "an id that no guest had",
       () => must(client, GUESTS, namespace, "web3"),
-      ({ spec }) => assert.equal(spec.vmid, 102),
+      ({ spec }) => assert.equal(spec.vmid, 103),
     );
+    const { metadata } = await must(client, CLUSTERS, namespace, "lab");
+    assert.equal(metadata.annotations?.["quorate.dev/used-vmids"], "100-103");
   });
 
   it("makes a new job due at once, with its id and both ends, in the columns of kubectl", async () => {
@@ -202,6 +208,33 @@ describe("the replication controller", { skip }, () => {
       { fieldManager: "quorate-ha" },
     );
     await jobIs("app1-n2", (one) => assert.deepEqual([one.status?.source, one.status?.target], ["n2", "n1"]));
+  });
+
+  it("gives no id while it cannot be read which ones were used, and goes on with the jobs", async () => {
+    const used = (value: string) =>
+      controlPlane.kubectl([
+        "annotate",
+        "cluster",
+        "lab",
+        `quorate.dev/used-vmids=${value}`,
+        "--overwrite",
+        "-n",
+        namespace,
+      ]);
+    await used("oops");
+    await applyAll(controlPlane, namespace, [
+      { ...cluster, spec: { ...cluster.spec, guestIds: { lower: 100, upper: 105 } } },
+      guest("web4"),
+      job("app1", "n2", { suspend: true }),
+    ]);
+    await ready("app1-n2", "False Suspended");
+    assert.equal((await must(client, GUESTS, namespace, "web4")).spec.vmid, undefined);
+    await used("100-103");
+    await eventually(
+      "an id",
+      () => must(client, GUESTS, namespace, "web4"),
+      ({ spec }) => assert.equal(spec.vmid, 104),
+    );
   });
 
   it("lets a deleted job go when its agent has removed the copies, at once when there are none", async () => {

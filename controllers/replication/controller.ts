@@ -19,7 +19,7 @@ import {
 } from "../../kube/index.ts";
 import type { Logger } from "../../log.ts";
 import { byAge, ownStatusDiffers } from "../membership/index.ts";
-import { allocateNumbers, allocateVmids } from "./ids.ts";
+import { allocateNumbers, allocateVmids, USED_VMIDS } from "./ids.ts";
 import { decideJob, JOB_CONDITIONS, JOB_STATUS_KEYS, type JobsView } from "./jobs.ts";
 import { decideRelease, FINALIZER } from "./removal.ts";
 
@@ -67,9 +67,10 @@ export async function startReplication(options: ReplicationOptions): Promise<Run
       jobs: caches.jobs.list(namespace),
       wallMs: clock.wallMs(),
     };
-    if (cluster !== undefined) await giveIds(client, cluster, view);
     const lookAgain: number[] = [];
     const failures: unknown[] = [];
+    // Nor must a guest that gets no id.
+    if (cluster !== undefined) await giveIds(client, cluster, view).catch((error: unknown) => failures.push(error));
     for (const job of view.jobs) {
       try {
         const laterMs = await bring({ client, log, ...(events ? { events } : {}) }, job, view);
@@ -118,9 +119,18 @@ async function bring(
  * Ids that were handed out live in spec, so that the loss of every status gives none of them away twice. They are
  * decided on a cache that may be behind: a patch names the revision it was decided on, and a guest that is not in the
  * cache yet has no id yet either, unless its user chose one; such twins are shown, not repaired.
+ *
+ * That a vmid was used is written down before a guest has it; one that its guest then did not get is skipped for ever. So that this is
+ * rare, the guests are asked for when there is one to give.
  */
-async function giveIds(client: KubeApi, cluster: Cluster, { guests, jobs }: JobsView): Promise<void> {
-  const vmids = allocateVmids(guests, cluster.spec.guestIds);
+async function giveIds(client: KubeApi, cluster: Cluster, { guests: cached, jobs }: JobsView): Promise<void> {
+  const before = cluster.metadata.annotations?.[USED_VMIDS] ?? "";
+  const { namespace = "" } = cluster.metadata;
+  const isOneToGive = allocateVmids(cached, cluster.spec.guestIds, before).vmids.size > 0;
+  const guests = isOneToGive ? (await client.list(GUESTS, { namespace })).items : cached;
+  const { vmids, used } = allocateVmids(guests, cluster.spec.guestIds, before);
+  const failures: unknown[] = [];
+  if (used !== before) await patch(client, CLUSTERS, cluster, { metadata: { annotations: { [USED_VMIDS]: used } } });
   for (const guest of guests) {
     const vmid = vmids.get(guest.metadata.name);
     const isProvisioned =
@@ -129,13 +139,14 @@ async function giveIds(client: KubeApi, cluster: Cluster, { guests, jobs }: Jobs
     await patch(client, GUESTS, guest, {
       metadata: isProvisioned ? { annotations: { [PROVISIONED]: "true" } } : {},
       ...(vmid === undefined ? {} : { spec: { vmid } }),
-    });
+    }).catch((error: unknown) => failures.push(error));
   }
   const numbers = allocateNumbers(jobs);
   for (const job of jobs) {
     const number = numbers.get(job.metadata.name);
     if (number !== undefined) await patch(client, REPLICATION_JOBS, job, { metadata: {}, spec: { number } });
   }
+  if (failures.length > 0) throw failures[0];
 }
 
 async function claim(client: KubeApi, job: ReplicationJob): Promise<void> {
@@ -151,7 +162,7 @@ async function release(client: KubeApi, job: ReplicationJob): Promise<void> {
 }
 
 /** Only if the object is still the one that was looked at. */
-async function patch<T extends Guest | ReplicationJob>(
+async function patch<T extends Cluster | Guest | ReplicationJob>(
   client: KubeApi,
   type: ResourceType<T>,
   { metadata: { name, namespace = "", resourceVersion } }: T,

@@ -19,7 +19,7 @@ const job = (name: string, guestName: string, number?: number): ReplicationJob =
   }),
 });
 const range = { lower: 100, upper: 105 };
-const vmids = (...guests: Guest[]) => Object.fromEntries(allocateVmids(guests, range));
+const vmids = (...guests: Guest[]) => Object.fromEntries(allocateVmids(guests, range).vmids);
 
 describe("a vmid", () => {
   test("is the lowest free one, in order of age, then of name", () => {
@@ -41,10 +41,37 @@ describe("a vmid", () => {
     fc.assert(
       fc.property(some, (chosen) => {
         const guests = chosen.map((vmid, n) => guest(`g${n}`, vmid));
-        const given = [...allocateVmids(guests, range).values()];
+        const given = [...allocateVmids(guests, range).vmids.values()];
         const taken = new Set(chosen.filter((vmid) => vmid !== undefined));
         assert.equal(new Set(given).size, given.length);
         assert.ok(given.every((vmid) => !taken.has(vmid) && vmid >= 100 && vmid < 105));
+      }),
+    );
+  });
+  test("is never given again when its guest is gone, whoever chose it", () => {
+    const first = allocateVmids([guest("a"), guest("b"), guest("x", 103), guest("y", 7)], range);
+    assert.equal(first.used, "7,100-101,103");
+    const second = allocateVmids([guest("c"), guest("d")], range, first.used);
+    assert.deepEqual(Object.fromEntries(second.vmids), { c: 102, d: 104 });
+    assert.equal(second.used, "7,100-104");
+    assert.deepEqual(allocateVmids([guest("e")], range, second.used), { vmids: new Map(), used: "7,100-104" });
+  });
+  test("is not given while it cannot be read which ones were used", () => {
+    for (const used of ["100-", "a", "104-100", "100,,101", " "])
+      assert.throws(() => allocateVmids([guest("a")], range, used), { reason: "UsedVmidsUnreadable" }, used);
+  });
+  test("is none that was used in any history of guests that come and go", () => {
+    const some = fc.array(fc.tuple(fc.integer({ min: 98, max: 110 }), fc.boolean()), { maxLength: 10 });
+    fc.assert(
+      fc.property(some, (steps) => {
+        const ever = new Set<number>();
+        let used = "";
+        for (const [vmid, byHand] of steps) {
+          const answer = allocateVmids([guest("g", byHand ? vmid : undefined)], { lower: 100, upper: 200 }, used);
+          used = answer.used;
+          for (const given of answer.vmids.values()) assert.ok(!ever.has(given));
+          for (const id of byHand ? [vmid] : answer.vmids.values()) ever.add(id);
+        }
       }),
     );
   });

@@ -11,6 +11,8 @@ export class FakeCopies {
   readonly there = new Map<string, Snapshot[]>();
   /** The answer to every wish to destroy a copy. */
   refuses: QuorateError | undefined;
+  /** The uid of the Guest object that the last stream said it was of. */
+  sentAs: string | undefined;
   send: ((signal: AbortSignal | undefined) => Promise<number>) | undefined;
   /** When the source's file system says that a snapshot was made, in seconds since the epoch. */
   madeAt = Date.UTC(2026, 10, 21, 0, 0, 30) / 1000;
@@ -48,7 +50,8 @@ export class FakeCopies {
       listSnapshots: async () => [
         { id: root, exists: this.there.has(node), snapshots: this.there.get(node) ?? [], replicaOf: "100-0" },
       ],
-      send: async ({ toGuid, signal }: { toGuid: string; signal?: AbortSignal }) => {
+      send: async ({ toGuid, signal, guest }: { toGuid: string; signal?: AbortSignal; guest?: string }) => {
+        this.sentAs = guest;
         if (this.send !== undefined) return this.send(signal);
         const sent = this.here.filter(({ guid }) => guid === toGuid);
         this.there.set(node, [...(this.there.get(node) ?? []), ...sent]);
