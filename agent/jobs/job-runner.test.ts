@@ -54,17 +54,26 @@ class Lab extends FakeCopies {
       nodes: () => ["n1", "n2", "n3"],
       volumes: () => [root],
       storage: () => this.driver(),
-      parts: async (target) => {
-        if (this.fails !== undefined) throw this.fails;
-        return {
-          host: new FakeHost(),
-          storage: () => this.driver(),
-          target: this.client(target),
-          quiesce: async () => async () => undefined,
-        };
-      },
+      parts: async (target) => this.parts(target),
       claim: () => (this.claimed ? undefined : () => undefined),
     });
+  }
+
+  parts(target: string) {
+    if (this.fails !== undefined) throw this.fails;
+    return {
+      host: new FakeHost(),
+      storage: () => this.driver(),
+      target: this.client(target),
+      quiesce: async () => async () => undefined,
+    };
+  }
+
+  /** The last difference before the guest leaves for n2. */
+  async move(job: string): Promise<void> {
+    await this.clock.advance(60_000);
+    const order = { job, target: "n2", volumes: [root] };
+    await this.runner.runNow(order, this.guest ?? assert.fail(), this.parts("n2"), new AbortController().signal);
   }
 
   get status(): ReplicationJobStatus {
@@ -133,6 +142,45 @@ describe("the log of a run", () => {
     for (let i = 0; i < 20; i++) await lab.run();
     assert.equal(lab.status.log?.length, 50);
     assert.match(lab.status.log?.at(-1) ?? "", / is on n2: /);
+  });
+});
+
+describe("what is kept", () => {
+  const destroyed = () => lab.calls.filter((call) => call.includes("destroys"));
+  beforeEach(async () => {
+    const retention = { source: { last: 5 }, target: { last: 5 } };
+    lab.job = { ...lab.job, spec: { ...lab.job.spec, retention } };
+    for (let i = 0; i < 5; i++) await lab.run();
+    assert.deepEqual([lab.here.length, lab.there.get("n2")?.length], [5, 5]);
+    lab.calls.length = 0;
+  });
+
+  test("on the source, of a copy that is gone, is what the retention says", async () => {
+    lab.there.delete("n2");
+    lab.send = async () => {
+      assert.deepEqual(destroyed(), []);
+      throw new QuorateError("transient", "ConnectionLost", "n2 went away");
+    };
+    await lab.run();
+    assert.deepEqual([lab.status.lastRun?.reason, lab.here.length], ["ConnectionLost", 6]);
+    lab.send = undefined;
+    await lab.run();
+    assert.deepEqual(destroyed(), ["n1: 100-0 destroys 1 snapshots", "n1: 100-0 destroys 1 snapshots"]);
+    assert.equal(lab.here.length, 5);
+  });
+
+  test("when the guest moves, is what its job says", async () => {
+    await lab.move("100-0");
+    assert.deepEqual(destroyed(), ["n2: 100-0 destroys 1 snapshots", "n1: 100-0 destroys 1 snapshots"]);
+    assert.deepEqual([lab.here.length, lab.there.get("n2")?.length], [5, 5]);
+  });
+
+  test("when the guest moves where none of its jobs goes, is all that jobs made", async () => {
+    lab.here.shift();
+    await lab.move("100-9999");
+    await lab.move("100-9999");
+    assert.deepEqual(destroyed(), ["n2: 100-9999 destroys 1 snapshots", "n1: 100-9999 destroys 1 snapshots"]);
+    assert.deepEqual([lab.here.length, lab.there.get("n2")?.length], [5, 6]);
   });
 });
 

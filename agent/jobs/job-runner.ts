@@ -8,6 +8,7 @@ import {
   type ReplicationParts,
   type ReplicationRequest,
   type ReplicationResult,
+  type Retention,
   replicate,
 } from "../replication/index.ts";
 import { jobVmid, type StorageDriver, type VolumeRef } from "../storage/index.ts";
@@ -164,15 +165,23 @@ export class JobRunner {
     await Promise.all([...this.#running.values()].map(({ done }) => done));
   }
 
-  /** One run outside of the schedule: the last difference before a guest leaves this node. */
+  /**
+   * One run outside of the schedule: the last difference before a guest leaves this node. It keeps as much as the job says; as
+   * one of no job it leaves all alone that jobs made.
+   */
   async runNow(
-    request: Omit<ReplicationRequest, "source" | "nodes" | "mayHave" | "jobs">,
+    request: Omit<ReplicationRequest, "source" | "nodes" | "mayHave" | "jobs" | "retention">,
     guest: Guest,
     parts: Omit<ReplicationParts, "record">,
     signal: AbortSignal,
   ): Promise<void> {
+    const job = this.#options
+      .jobs()
+      .find(({ spec, status }) => spec.guest === guest.metadata.name && status?.jobId === request.job);
+    const { jobs, ...surroundings } = this.#surroundings(guest);
+    const ofJob = job === undefined ? {} : { retention: retentionOf(job), ...(jobs === undefined ? {} : { jobs }) };
     const result = await replicate(
-      { ...request, ...this.#surroundings(guest) },
+      { ...request, ...surroundings, ...ofJob },
       { ...parts, record: async () => undefined, clock: this.#options.clock },
       signal,
     );
@@ -220,14 +229,12 @@ export class JobRunner {
     let result: ReplicationResult;
     try {
       const parts = await this.#options.parts(targetOf(job), guest);
-      const { last: source } = job.spec.retention.source;
-      const { last: target } = job.spec.retention.target;
       const request: ReplicationRequest = {
         job: job.status?.jobId ?? "",
         target: targetOf(job),
         volumes: this.#options.volumes(guest),
         ...(job.spec.rateMBps === undefined ? {} : { bytesPerSecond: job.spec.rateMBps * 1e6 }),
-        retention: { source: Math.max(1, source), target: Math.max(1, target) },
+        retention: retentionOf(job),
         ...this.#surroundings(guest),
       };
       result = await replicate(
@@ -293,4 +300,8 @@ export class JobRunner {
       { fieldManager: `quorate-agent-${node}`, force: true },
     );
   }
+}
+
+function retentionOf({ spec: { retention } }: ReplicationJob): Retention {
+  return { source: Math.max(1, retention.source.last), target: Math.max(1, retention.target.last) };
 }

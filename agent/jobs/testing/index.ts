@@ -7,6 +7,7 @@ export const root: VolumeRef = { vmid: 100, volume: "root", storage: "tank" };
 /** A volume on a node and its copies on others, as far as their snapshots go. What is done to them is in `calls`. */
 export class FakeCopies {
   readonly calls: string[] = [];
+  #made = 0;
   readonly here: Snapshot[] = [];
   readonly there = new Map<string, Snapshot[]>();
   /** The answer to every wish to destroy a copy. */
@@ -20,7 +21,7 @@ export class FakeCopies {
     const replication = {
       atomicSnapshots: async () => true,
       snapshot: async (_: unknown, name: string) => {
-        const n = this.here.length + 1;
+        const n = ++this.#made;
         this.here.push({ name, guid: String(n), createTxg: n, createdAt: this.madeAt, holds: 0 });
       },
       hold: async () => undefined,
@@ -28,8 +29,10 @@ export class FakeCopies {
       mark: async (_: unknown, marks: readonly { node: string; guid?: string }[]) =>
         void this.calls.push(`mark ${marks.map(({ node, guid }) => `${node}=${guid ?? "none"}`)}`),
       sendCommand: () => ({ command: "true", args: [] }),
-      destroySnapshots: async (_: unknown, by: string, refs: readonly { name: string }[]) => {
+      destroySnapshots: async (_: unknown, by: string, refs: readonly { guid: string }[]) => {
         this.calls.push(`n1: ${by} destroys ${refs.length} snapshots`);
+        const gone = refs.map(({ guid }) => guid);
+        this.here.splice(0, this.here.length, ...this.here.filter(({ guid }) => !gone.includes(guid)));
         return { kept: [] };
       },
       failure: (error: QuorateError) => error,
@@ -54,7 +57,15 @@ export class FakeCopies {
         this.there.set(node, [...(this.there.get(node) ?? []), ...sent]);
         return 1000;
       },
-      destroySnapshots: async () => ({ kept: [] }),
+      destroySnapshots: async (by: string, _: unknown, refs: readonly { guid: string }[]) => {
+        this.calls.push(`${node}: ${by} destroys ${refs.length} snapshots`);
+        const gone = refs.map(({ guid }) => guid);
+        this.there.set(
+          node,
+          (this.there.get(node) ?? []).filter(({ guid }) => !gone.includes(guid)),
+        );
+        return { kept: [] };
+      },
       destroyReplica: async (by: string) => {
         if (this.refuses !== undefined) throw this.refuses;
         this.calls.push(`${node}: ${by} destroys the copy`);
