@@ -109,6 +109,12 @@ export interface ReplicationStorage {
   beginReceive(id: VolumeId, kind: "full" | "incremental"): Promise<Command>;
 
   /**
+   * Told the first bytes of a stream (`STREAM_HEAD_BYTES`, or all when there are fewer) before any of it reaches the command.
+   * Throws `StreamRefused` when it is none that `sendCommand` writes: the source may be anybody's by now.
+   */
+  checkStream(head: Buffer): void;
+
+  /**
    * After the command ended with success: checks that the snapshot with this GUID is there, marks the volume as the
    * job's replica, puts its maker's hold on the snapshot, marks the snapshots as `marks` says and gives a whole volume its
    * final name.

@@ -21,8 +21,11 @@ export interface ZfsFeatures {
   readonly openZfs: boolean;
 }
 
-/** Properties of one dataset or snapshot: value and whether it was set right there. */
-export type Properties = ReadonlyMap<string, { readonly value: string; readonly local: boolean }>;
+/** Properties of one dataset or snapshot: value, and whether it was set right there or came there with a stream. */
+export type Properties = ReadonlyMap<
+  string,
+  { readonly value: string; readonly local: boolean; readonly received?: boolean }
+>;
 
 /** `zfs` of one host. Every failure is a QuorateError with a reason that says what to do. */
 export class ZfsCli {
@@ -119,12 +122,12 @@ export class ZfsCli {
 }
 
 function parseProperties(output: string): Map<string, Properties> {
-  const all = new Map<string, Map<string, { value: string; local: boolean }>>();
+  const all = new Map<string, Map<string, { value: string; local: boolean; received: boolean }>>();
   for (const line of output.split("\n")) {
     const [name, property, value, source] = line.split("\t");
     if (name === undefined || property === undefined || value === undefined) continue;
-    const properties = all.get(name) ?? new Map<string, { value: string; local: boolean }>();
-    all.set(name, properties.set(property, { value, local: source === "local" }));
+    const properties = all.get(name) ?? new Map<string, { value: string; local: boolean; received: boolean }>();
+    all.set(name, properties.set(property, { value, local: source === "local", received: source === "received" }));
   }
   return all;
 }

@@ -4,6 +4,16 @@ import type { Command, CopyMark, ReplicationStorage, Snapshot, StorageDriver, Vo
 import { REPLICA_PROPERTY, type ZfsCli, zfsFailure } from "./zfs-cli.ts";
 import { markCommands } from "./zfs-marks.ts";
 import { datasetOf, isKept, keptOf, STAGING, stagedOf } from "./zfs-names.ts";
+import { requireNothingOfItsOwn, requirePlainStream } from "./zfs-stream.ts";
+
+/**
+ * What a copy is mounted as and may do here is this host's to say, whatever the stream brings. Userland ZFS knows no such
+ * options: there, `requirePlainStream` alone keeps it out.
+ */
+const LOCAL_ONLY = [
+  ...["-o", "canmount=noauto", "-o", "readonly=on"],
+  ...["mountpoint", "sharenfs", "sharesmb", "exec", "setuid", "devices"].flatMap((property) => ["-x", property]),
+];
 
 type SnapshotRef = Pick<Snapshot, "name" | "guid">;
 
@@ -40,7 +50,7 @@ export class ZfsReplication implements ReplicationStorage {
 
   async beginReceive(id: VolumeId, kind: "full" | "incremental"): Promise<Command> {
     const state = await this.#inspect(id);
-    const flags = (await this.#zfs.features()).openZfs ? ["-u"] : [];
+    const flags = (await this.#zfs.features()).openZfs ? ["-u", ...LOCAL_ONLY] : [];
     if (kind === "incremental") {
       if (!state.exists) {
         const message = `${this.#of(id)} is not here any more; the next run sends all of it`;
@@ -61,6 +71,10 @@ export class ZfsReplication implements ReplicationStorage {
     return { command: "zfs", args: ["receive", ...flags, this.#staged(id)] };
   }
 
+  checkStream(head: Buffer): void {
+    requirePlainStream(head);
+  }
+
   async finishReceive(
     id: VolumeId,
     kind: "full" | "incremental",
@@ -78,6 +92,7 @@ export class ZfsReplication implements ReplicationStorage {
       const message = `${dataset} has no snapshot with GUID ${toGuid} after the transfer; the next run sends again`;
       throw new QuorateError("transient", "StreamBroken", message);
     }
+    requireNothingOfItsOwn(dataset, properties);
     // The maker's hold, for it goes with the snapshot whichever job removes it one day.
     await this.#hold(snapshotJob(received[0].slice(dataset.length + 1)) ?? job, received[0]);
     for (const command of markCommands(dataset, properties, marks)) await this.#zfs.change(...command);

@@ -15,6 +15,7 @@ import { type Properties, REPLICA_PROPERTY, TOOK_OVER_PROPERTY, ZfsCli } from ".
 import { markCommands, markedNodes } from "./zfs-marks.ts";
 import { datasetOf } from "./zfs-names.ts";
 import { ZfsReplication } from "./zfs-replication.ts";
+import { requireMountpointOfThisHost, requireNothingOfItsOwn } from "./zfs-stream.ts";
 
 const UNMOUNT_ATTEMPTS = 6;
 const UNMOUNT_PAUSE_MS = 250;
@@ -80,6 +81,9 @@ export class ZfsStorage implements StorageDriver {
         `volume ${volumeName(id)} of storage "${this.name}" is not on this host: no dataset ${dataset}`,
       );
     }
+    // What is brought by others must not say where it is mounted; what is set on the guest's own disk is the administrator's.
+    if (replicaOf(properties) === undefined) requireMountpointOfThisHost(dataset, properties);
+    else requireNothingOfItsOwn(dataset, known);
     if (properties.get("canmount")?.value !== "on") await this.#zfs.change("set", "canmount=on", dataset);
     if (properties.get("readonly")?.value !== "off") await this.#zfs.change("set", "readonly=off", dataset);
     const path = `${await this.#mounted(dataset, properties)}/${DISK_FILE}`;

@@ -24,7 +24,14 @@ class FileStorage {
   receive: Command = { command: "false", args: [] };
   readonly calls: string[] = [];
 
+  refuses: QuorateError | undefined;
+  readonly heads: Buffer[] = [];
+
   readonly replication = {
+    checkStream: (head: Buffer) => {
+      this.heads.push(head);
+      if (this.refuses !== undefined) throw this.refuses;
+    },
     beginReceive: async (_: unknown, kind: string) => {
       this.calls.push(`begin ${kind}`);
       return this.receive;
@@ -133,6 +140,27 @@ describe("a stream", () => {
   test("an empty stream is a stream", async () => {
     storage.receive = shell("wc -c | grep -qx 0");
     assert.equal(await clientOf(n1).send({ ...sending, produce: produce("true") }), 0);
+  });
+
+  test("its head is checked before anything of it reaches the command, however it comes in pieces", async () => {
+    storage.receive = shell(`cat > ${folder}/checked`);
+    const said = "0123456789abcdefghijklmnopqrstuvwxyz";
+    const slowly = `for c in ${[...said].join(" ")}; do printf %s $c; done`;
+    await clientOf(n1).send({ ...sending, produce: produce(slowly) });
+    assert.equal(readFileSync(join(folder, "checked"), "utf8"), said);
+    assert.equal(storage.heads.length, 1);
+    assert.ok((storage.heads[0]?.length ?? 0) >= 24 && said.startsWith(storage.heads[0]?.toString() ?? "-"));
+
+    await clientOf(n1).send({ ...sending, produce: produce("printf short") });
+    assert.deepEqual([readFileSync(join(folder, "checked"), "utf8"), String(storage.heads[1])], ["short", "short"]);
+
+    storage.refuses = new QuorateError("environment", "StreamRefused", "a stream with properties");
+    storage.calls.length = 0;
+    await assert.rejects(clientOf(n1).send({ ...sending, produce: produce("cat /dev/zero") }), {
+      reason: "StreamRefused",
+    });
+    assert.equal(readFileSync(join(folder, "checked"), "utf8"), "", "the command was given nothing");
+    assert.deepEqual(storage.calls, ["begin full", "discard"]);
   });
 
   test("a receiver that knows the end of the stream from the stream itself may be gone before the end is announced", async () => {
