@@ -184,6 +184,26 @@ describe("what is kept", () => {
   });
 });
 
+test("a guest that leaves breaks off a run to another node, and waits for one that goes its way", async () => {
+  const sending = Promise.withResolvers<void>();
+  const stopped = Promise.withResolvers<void>();
+  lab.send = (signal) => {
+    sending.resolve();
+    signal?.addEventListener("abort", () => stopped.resolve());
+    return stopped.promise.then(() => assert.fail("broken off"));
+  };
+  lab.job = { ...lab.job, spec: { ...lab.job.spec, runNow: "1" } };
+  lab.runner.tick(new AbortController().signal);
+  await sending.promise;
+  lab.runner.breakOff("web1", "n2");
+  lab.runner.breakOff("web2", "n3");
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(lab.status.state, "Running");
+  lab.runner.breakOff("web1", "n3");
+  await lab.runner.idle();
+  assert.deepEqual([lab.status.state, lab.status.lastRun?.reason], ["Failed", "Aborted"]);
+});
+
 describe("what the status says of the copies", () => {
   const made = "2026-11-21T00:00:30Z";
 

@@ -148,6 +148,12 @@ export class JobRunner {
     }
   }
 
+  /** Ends the guest's runs but those to the target, which bring what is wanted there. */
+  breakOff(guest: string, target: string): void {
+    for (const job of this.#options.jobs())
+      if (job.spec.guest === guest && targetOf(job) !== target) this.#running.get(job.metadata.name)?.abort.abort();
+  }
+
   /** One thing at a time for a job. */
   #begin(job: ReplicationJob, work: (stop: AbortSignal) => Promise<void>): void {
     const abort = new AbortController();
