@@ -23,12 +23,15 @@ class Lab extends FakeCopies {
   guest: Guest | undefined = guest();
   claimed = false;
   fails: QuorateError | undefined;
+  /** How long the API server takes for a word of progress. */
+  progressWritten: Promise<void> | undefined;
   readonly runner: JobRunner;
 
   constructor() {
     super();
     const client = {
       applyStatus: async (_: unknown, { status }: { status: ReplicationJobStatus }) => {
+        if (status.progress !== undefined) await this.progressWritten;
         this.written.push(status);
         const { jobId, source, target, nextSync } = this.job.status ?? {};
         const controllers = Object.fromEntries(
@@ -182,6 +185,26 @@ describe("what is kept", () => {
     assert.deepEqual(destroyed(), ["n2: 100-9999 destroys 1 snapshots", "n1: 100-9999 destroys 1 snapshots"]);
     assert.deepEqual([lab.here.length, lab.there.get("n2")?.length], [5, 6]);
   });
+});
+
+test("the outcome of a run stays when a word of its progress is late", async () => {
+  const late = Promise.withResolvers<void>();
+  lab.progressWritten = late.promise;
+  lab.beforePiece = () => lab.clock.advance(3_000);
+  const run = lab.run();
+  for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(lab.status.state, "Running");
+  late.resolve();
+  await run;
+  assert.deepEqual(
+    lab.written.map(({ state, progress }) => [state, progress?.bytes]),
+    [
+      ["Running", undefined],
+      ["Running", 1000],
+      ["Idle", undefined],
+      ["Idle", undefined],
+    ],
+  );
 });
 
 test("a guest that leaves breaks off a run to another node, and waits for one that goes its way", async () => {

@@ -233,6 +233,14 @@ export class JobRunner {
     await this.#write(job, base);
     let written = base;
     let result: ReplicationResult;
+    let progress: Promise<void> | undefined;
+    let isOver = false;
+    /** After the last word of progress, and the end of such: a late one would take the outcome's place. */
+    const writeOutcome = async (status: Owned) => {
+      isOver = true;
+      await progress;
+      await this.#write(job, status);
+    };
     try {
       const parts = await this.#options.parts(targetOf(job), guest);
       const request: ReplicationRequest = {
@@ -250,19 +258,19 @@ export class JobRunner {
           clock,
           record: async (success) => {
             written = succeeded(job, base, { startedMs, finishedMs: clock.wallMs() }, success);
-            await this.#write(job, written);
+            await writeOutcome(written);
           },
-          onProgress: (progress: Progress) => {
-            void this.#write(job, {
-              ...base,
-              progress: {
-                bytes: progress.bytes,
-                ...(progress.totalBytes === undefined ? {} : { total: progress.totalBytes }),
-                bytesPerSecond: Math.round(progress.bytesPerSecond),
-              },
-            }).catch((error: unknown) =>
-              log.debug({ job: name, reason: classify(error).reason }, "progress not written"),
-            );
+          onProgress: ({ bytes, totalBytes, bytesPerSecond }: Progress) => {
+            if (isOver || progress !== undefined) return;
+            const total = totalBytes === undefined ? {} : { total: totalBytes };
+            const status = { ...base, progress: { bytes, ...total, bytesPerSecond: Math.round(bytesPerSecond) } };
+            progress = this.#write(job, status)
+              .catch((error: unknown) =>
+                log.debug({ job: name, reason: classify(error).reason }, "progress not written"),
+              )
+              .finally(() => {
+                progress = undefined;
+              });
           },
         },
         signal,
@@ -278,7 +286,7 @@ export class JobRunner {
       log.warn({ job: name, namespace, reason: result.reason }, result.message);
       written = failed(job, base, { startedMs, finishedMs: clock.wallMs() }, result);
     }
-    await this.#write(job, withLog(written, job, result.log));
+    await writeOutcome(withLog(written, job, result.log));
   }
 
   async #correct(job: ReplicationJob): Promise<void> {

@@ -1,6 +1,6 @@
 import type { QuorateError } from "../../../errors.ts";
 import type { Snapshot, StorageDriver, VolumeRef, VolumeState } from "../../storage/index.ts";
-import type { TransferClient } from "../../transfer/index.ts";
+import type { SendOptions, TransferClient } from "../../transfer/index.ts";
 
 export const root: VolumeRef = { vmid: 100, volume: "root", storage: "tank" };
 
@@ -13,6 +13,8 @@ export class FakeCopies {
   /** The answer to every wish to destroy a copy. */
   refuses: QuorateError | undefined;
   send: ((signal: AbortSignal | undefined) => Promise<number>) | undefined;
+  /** Before a piece is sent. */
+  beforePiece: (() => Promise<void>) | undefined;
   /** When the source's file system says that a snapshot was made, in seconds since the epoch. */
   madeAt = Date.UTC(2026, 10, 21, 0, 0, 30) / 1000;
 
@@ -51,8 +53,10 @@ export class FakeCopies {
       listSnapshots: async () => [
         { id: root, exists: this.there.has(node), snapshots: this.there.get(node) ?? [], replicaOf: "100-0" },
       ],
-      send: async ({ toGuid, signal }: { toGuid: string; signal?: AbortSignal }) => {
+      send: async ({ toGuid, signal, onBytes }: Pick<SendOptions, "toGuid" | "signal" | "onBytes">) => {
         if (this.send !== undefined) return this.send(signal);
+        await this.beforePiece?.();
+        onBytes?.(1000);
         const sent = this.here.filter(({ guid }) => guid === toGuid);
         this.there.set(node, [...(this.there.get(node) ?? []), ...sent]);
         return 1000;
