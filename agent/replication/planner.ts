@@ -30,6 +30,8 @@ export type VolumePlan =
 export type ConflictReason =
   /** The source has no such volume. */
   | "DataMissing"
+  /** The source is encrypted, and what is sent of it would not be. */
+  | "EncryptedSource"
   /** Something that is not a copy of this volume has its name on the target. */
   | "NameTaken"
   /** Both sides hold the volume, and no snapshot in common. */
@@ -70,6 +72,10 @@ export function planVolume(job: JobId, source: VolumeState, target: VolumeState,
   });
 
   if (!source.exists) return conflict("DataMissing", "the volume is not on the source");
+  if (source.encrypted === true) {
+    const message = `${volumeName(source.id)}: its dataset is encrypted (property encryption), and would be sent and kept decrypted, which is not done. Leave the volume out of replication (spec.volumes[].replicate: false), or put its data on a dataset that is not encrypted, of a pool on encrypted disks`;
+    return { kind: "conflict", reason: "EncryptedSource", message };
+  }
   if (!target.exists) return { kind: "full", via: neededBy(source, others) };
   if (target.snapshots.length === 0) {
     return conflict(

@@ -47,6 +47,8 @@ export interface VolumeState {
    */
   readonly tookOverTxg?: number;
   readonly referencedBytes?: number;
+  /** The storage encrypts it: what `sendCommand` writes is decrypted. */
+  readonly encrypted?: true;
   /** Bytes written after the newest snapshot, where the storage can say. */
   readonly writtenBytes?: number;
 }

@@ -17,7 +17,7 @@ export const TOOK_OVER_PROPERTY = "dev.quorate:took-over-at";
 export interface ZfsFeatures {
   /** One `zfs snapshot` of many datasets is one transaction. */
   readonly atomicSnapshots: boolean;
-  /** `zfs receive -u -s`, the `written` property and `zfs set` of several properties at once. */
+  /** `zfs receive -u -s`, the `written` and `encryption` properties and `zfs set` of several properties at once. */
   readonly openZfs: boolean;
 }
 
@@ -84,7 +84,7 @@ export class ZfsCli {
       REPLICA_PROPERTY,
       NEWEST_ON_PROPERTY,
       TOOK_OVER_PROPERTY,
-      ...(openZfs ? ["written"] : []),
+      ...(openZfs ? ["written", "encryption"] : []),
     ].join(",");
     const args = ["get", "-H", "-p", "-r", "-d", "1", "-o", "name,property,value,source", wanted, ...datasets];
     const { stdout, stderr, exitCode } = await this.#run(args, QUERY_TIMEOUT_MS, [0, 1]);

@@ -98,6 +98,24 @@ test("only a stream of one snapshot is received: without properties, without oth
     assert.throws(() => replication.checkStream(bad), { reason: "StreamRefused" });
 });
 
+test("a dataset that is encrypted is known as such, and where ZFS knows no encryption it is not asked for it", async () => {
+  const inspected = async (rows: string[]) => {
+    using host = openZfs().on(["zfs", "get"], get(rows));
+    const storage = openStorage(host, { name: "tank", type: "ZFS", dataset: "tank/guests" });
+    const [state] = await storage.inspect([root]);
+    assert.match(host.commands.at(-1) ?? "", /,written,encryption /);
+    return state?.encrypted;
+  };
+  assert.equal(await inspected([`${own}\tencryption\taes-256-gcm\t-`]), true);
+  assert.equal(await inspected([`${own}\tencryption\toff\tdefault`]), undefined);
+  assert.equal(await inspected([]), undefined);
+  using userland = new FakeHost()
+    .on(["zfs", "get"], get([]))
+    .on(["zfs", "version"], { exitCode: 2, stderr: "unrecognized command 'version'" });
+  await openStorage(userland, { name: "tank", type: "ZFS", dataset: "tank/guests" }).inspect([root]);
+  assert.doesNotMatch(userland.commands.at(-1) ?? "", /encryption/);
+});
+
 const own = "tank/guests/vm-100-root";
 /** `zfs get` of the dataset, a snapshot with GUID 42 and what else there is. */
 const get = (rows: string[]) =>

@@ -192,6 +192,7 @@ function stateOf(id: VolumeId, dataset: string, known: ReadonlyMap<string, Prope
   const job = replicaOf(own);
   const written = own.get("written");
   const tookOver = own.get(TOOK_OVER_PROPERTY);
+  const encryption = own.get("encryption")?.value ?? "off";
   return {
     id,
     exists: true,
@@ -199,6 +200,7 @@ function stateOf(id: VolumeId, dataset: string, known: ReadonlyMap<string, Prope
     referencedBytes: Number(own.get("referenced")?.value ?? 0),
     ...(job === undefined ? {} : { replicaOf: job }),
     ...(tookOver?.local === true ? { tookOverTxg: Number(tookOver.value) } : {}),
+    ...(encryption === "off" || encryption === "-" ? {} : { encrypted: true as const }),
     ...(written === undefined ? {} : { writtenBytes: Number(written.value) }),
   };
 }
