@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createServer as createTcpServer, type Socket } from "node:net";
+import { connect as connectTcp, createServer as createTcpServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
@@ -12,6 +12,7 @@ import { localHost } from "../host/index.ts";
 import type { Command, ReplicationStorage, StorageDriver, VolumeRef } from "../storage/index.ts";
 import { FrameReader, messageFrame } from "./frames.ts";
 import { startTransferServer, type TlsIdentity, TransferClient, type TransferServer, type Verdict } from "./index.ts";
+import { UNPROVEN_LIMIT } from "./server.ts";
 import { testAuthority } from "./testing/index.ts";
 
 const MIB = 1024 * 1024;
@@ -82,7 +83,11 @@ beforeEach(async () => {
   verdict = async () => ({ allowed: true });
   members = ["n1", "n2"];
   out = undefined;
-  server = await startTransferServer({
+  server = await startServer();
+});
+
+const startServer = (change: { handshakeWithinMs?: number } = {}) =>
+  startTransferServer({
     host: localHost(),
     storage: (name) => (name === "tank" ? storage.driver : undefined),
     identity: n2,
@@ -96,8 +101,8 @@ beforeEach(async () => {
       return verdict();
     },
     log: quiet,
+    ...change,
   });
-});
 
 afterEach(() => server.close());
 
@@ -423,6 +428,34 @@ describe("what may be asked", () => {
       "a job of another guest",
     );
     assert.deepEqual(storage.calls, []);
+  });
+
+  test("nobody for long, or often, without a certificate", async () => {
+    const ended = (socket: Socket) => new Promise<void>((resolve) => socket.once("close", () => resolve()));
+    const open = () => {
+      const socket = connectTcp({ host: "127.0.0.1", port: server.port });
+      return socket.on("error", () => {}).resume();
+    };
+    const idle = Array.from({ length: UNPROVEN_LIMIT }, open);
+    await Promise.all(idle.map((socket) => new Promise((resolve) => socket.once("connect", resolve))));
+    await ended(open());
+    await assert.rejects(clientOf(n1).ping(), { class: "transient" });
+    assert.ok(idle.every(({ destroyed }) => !destroyed));
+    idle[0]?.destroy();
+    // The server hears of it a moment later.
+    await delay(100);
+    for (let i = 0; i < 3; i++) await clientOf(n1).ping();
+    await server.close();
+    await Promise.all(idle.map((socket) => socket.destroyed || ended(socket)));
+  });
+
+  test("whoever shows no certificate in time is sent away", async () => {
+    await server.close();
+    server = await startServer({ handshakeWithinMs: 50 });
+    const socket = connectTcp({ host: "127.0.0.1", port: server.port });
+    socket.on("error", () => {}).resume();
+    await new Promise<void>((resolve) => socket.once("close", () => resolve()));
+    await clientOf(n1).ping();
   });
 
   test("what is no request is refused, and the server goes on", async () => {
