@@ -449,7 +449,7 @@ describe("what may be asked", () => {
     await Promise.all(idle.map((socket) => socket.destroyed || ended(socket)));
   });
 
-  test("whoever shows no certificate in time is sent away", async () => {
+  test("whoever shows no certificate in time is sent away", { timeout: 5_000 }, async () => {
     await server.close();
     server = await startServer({ handshakeWithinMs: 50 });
     const socket = connectTcp({ host: "127.0.0.1", port: server.port });
