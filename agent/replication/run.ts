@@ -333,9 +333,18 @@ class Run {
     for (const [i, { ref, storage, plan }] of works.entries()) {
       const [source, copy] = [here[i], there[i]];
       if (source === undefined || copy === undefined) continue;
-      // Held as the base of this run; if another made it, its own hold is what it keeps.
-      if (plan.kind === "incremental" && snapshotJob(plan.base.name) !== job)
-        await storage.release(ref, job, [plan.base.name]);
+      // Held as the base of this run, or of one that failed: what another job made keeps its own hold alone.
+      const base = plan.kind === "incremental" ? plan.base.guid : undefined;
+      const borrowed = source.snapshots.filter(
+        ({ name, guid, holds }) =>
+          (guid === base || holds > 1) && snapshotJob(name) !== undefined && snapshotJob(name) !== job,
+      );
+      if (borrowed.length > 0)
+        await storage.release(
+          ref,
+          job,
+          borrowed.map(({ name }) => name),
+        );
       const old = planCleanup(job, source, copy, this.#retention, this.#others, jobs);
       // The target first: the base on the source is the last to go.
       const kept =

@@ -166,7 +166,7 @@ export interface ReplicationStorage {
 
   /**
    * Destroys the volume if it is this job's replica (`NotOurs` if it is not); a missing one is a success. Branches that were
-   * kept of it stay.
+   * kept of it stay, without holds of ours.
    */
   destroyReplica(id: VolumeId, job: JobId): Promise<void>;
 

@@ -67,6 +67,7 @@ export class ZfsReplication implements ReplicationStorage {
       throw new QuorateError("user", "NameTaken", `${this.#of(id)} exists already; nothing is received over it`);
     }
     await this.discardPartial(id);
+    await this.#letGoOfKept(id);
     await this.#requireStaging();
     return { command: "zfs", args: ["receive", ...flags, this.#staged(id)] };
   }
@@ -193,14 +194,12 @@ export class ZfsReplication implements ReplicationStorage {
     await this.#requireStaging();
     const local = ["-o", "canmount=noauto", "-o", "readonly=on", "-o", `${REPLICA_PROPERTY}=${job}`];
     await this.#zfs.change("clone", ...local, `${this.#of(id)}@${base.name}`, this.#staged(id));
+    // What is set aside is the administrator's: no hold of ours is in the way of removing it. Before it is, for nobody comes back to it.
+    const beyond = state.snapshots.filter(({ createTxg }) => createTxg > base.createTxg);
+    await this.#releaseOurs(beyond.map(({ name, holds }) => ({ snapshot: `${this.#of(id)}@${name}`, holds })));
     const kept = await this.setAside(id, wallMs);
     await this.#zfs.change("promote", this.#staged(id));
     await this.#zfs.change("rename", this.#staged(id), this.#of(id));
-    // What is set aside is the administrator's: no hold of ours is in the way of removing it.
-    for (const { name, holds, createTxg } of state.snapshots) {
-      if (holds === 0 || createTxg <= base.createTxg) continue;
-      for (const holder of new Set([snapshotJob(name) ?? job, job])) await this.#release(holder, `${kept}@${name}`);
-    }
     return kept;
   }
 
@@ -218,6 +217,7 @@ export class ZfsReplication implements ReplicationStorage {
       const ours = isKept(this.#dataset, id, branch) && origin.startsWith(`${this.#of(id)}@`);
       if (ours) await this.#zfs.change("promote", branch);
     }
+    await this.#letGoOfKept(id);
     const { snapshots } = await this.#inspect(id);
     const { kept } = await this.destroySnapshots(id, job, snapshots);
     if (kept.length > 0) {
@@ -236,6 +236,29 @@ export class ZfsReplication implements ReplicationStorage {
 
   failure(error: QuorateError): QuorateError {
     return zfsFailure(error);
+  }
+
+  /** Copies that were set aside have holds of ours when `branchOff` was broken off, or when they got the history of the copy that they branched off. */
+  async #letGoOfKept(id: VolumeId): Promise<void> {
+    const here = await this.#zfs.datasets(this.#dataset, 1);
+    const known = await this.#zfs.properties([...here].filter((dataset) => isKept(this.#dataset, id, dataset)));
+    const snapshots = [...known].filter(([name]) => name.includes("@"));
+    await this.#releaseOurs(
+      snapshots.map(([snapshot, of]) => ({ snapshot, holds: Number(of.get("userrefs")?.value ?? 0) })),
+    );
+  }
+
+  /** The holds of their makers, and those of the jobs that went on from another's snapshot. Not by `zfs holds`, which userland ZFS has without its program. */
+  async #releaseOurs(snapshots: readonly { snapshot: string; holds: number }[]): Promise<void> {
+    const makerOf = (snapshot: string) => snapshotJob(snapshot.slice(snapshot.indexOf("@") + 1));
+    const jobs = [...new Set(snapshots.flatMap(({ snapshot }) => makerOf(snapshot) ?? []))];
+    for (const { snapshot, holds } of snapshots) {
+      if (holds === 0) continue;
+      const maker = makerOf(snapshot);
+      if (maker !== undefined) await this.#release(maker, snapshot);
+      if (holds === 1 && maker !== undefined) continue;
+      for (const job of jobs) if (job !== maker) await this.#release(job, snapshot);
+    }
   }
 
   async #requireStaging(): Promise<void> {
