@@ -23,12 +23,15 @@ class Lab extends FakeCopies {
   guest: Guest | undefined = guest();
   claimed = false;
   fails: QuorateError | undefined;
+  /** How long the API server takes for a word of progress. */
+  progressWritten: Promise<void> | undefined;
   readonly runner: JobRunner;
 
   constructor() {
     super();
     const client = {
       applyStatus: async (_: unknown, { status }: { status: ReplicationJobStatus }) => {
+        if (status.progress !== undefined) await this.progressWritten;
         this.written.push(status);
         const { jobId, source, target, nextSync } = this.job.status ?? {};
         const controllers = Object.fromEntries(
@@ -54,17 +57,26 @@ class Lab extends FakeCopies {
       nodes: () => ["n1", "n2", "n3"],
       volumes: () => [root],
       storage: () => this.driver(),
-      parts: async (target) => {
-        if (this.fails !== undefined) throw this.fails;
-        return {
-          host: new FakeHost(),
-          storage: () => this.driver(),
-          target: this.client(target),
-          quiesce: async () => async () => undefined,
-        };
-      },
+      parts: async (target) => this.parts(target),
       claim: () => (this.claimed ? undefined : () => undefined),
     });
+  }
+
+  parts(target: string) {
+    if (this.fails !== undefined) throw this.fails;
+    return {
+      host: new FakeHost(),
+      storage: () => this.driver(),
+      target: this.client(target),
+      quiesce: async () => async () => undefined,
+    };
+  }
+
+  /** The last difference before the guest leaves for n2. */
+  async move(job: string): Promise<void> {
+    await this.clock.advance(60_000);
+    const order = { job, target: "n2", volumes: [root] };
+    await this.runner.runNow(order, this.guest ?? assert.fail(), this.parts("n2"), new AbortController().signal);
   }
 
   get status(): ReplicationJobStatus {
@@ -139,6 +151,85 @@ describe("the log of a run", () => {
 test("a copy says of which Guest object it is", async () => {
   await lab.run();
   assert.equal(lab.sentAs, "u1");
+});
+
+describe("what is kept", () => {
+  const destroyed = () => lab.calls.filter((call) => call.includes("destroys"));
+  beforeEach(async () => {
+    const retention = { source: { last: 5 }, target: { last: 5 } };
+    lab.job = { ...lab.job, spec: { ...lab.job.spec, retention } };
+    for (let i = 0; i < 5; i++) await lab.run();
+    assert.deepEqual([lab.here.length, lab.there.get("n2")?.length], [5, 5]);
+    lab.calls.length = 0;
+  });
+
+  test("on the source, of a copy that is gone, is what the retention says", async () => {
+    lab.there.delete("n2");
+    lab.send = async () => {
+      assert.deepEqual(destroyed(), []);
+      throw new QuorateError("transient", "ConnectionLost", "n2 went away");
+    };
+    await lab.run();
+    assert.deepEqual([lab.status.lastRun?.reason, lab.here.length], ["ConnectionLost", 6]);
+    lab.send = undefined;
+    await lab.run();
+    assert.deepEqual(destroyed(), ["n1: 100-0 destroys 1 snapshots", "n1: 100-0 destroys 1 snapshots"]);
+    assert.equal(lab.here.length, 5);
+  });
+
+  test("when the guest moves, is what its job says", async () => {
+    await lab.move("100-0");
+    assert.deepEqual(destroyed(), ["n2: 100-0 destroys 1 snapshots", "n1: 100-0 destroys 1 snapshots"]);
+    assert.deepEqual([lab.here.length, lab.there.get("n2")?.length], [5, 5]);
+  });
+
+  test("when the guest moves where none of its jobs goes, is all that jobs made", async () => {
+    lab.here.shift();
+    await lab.move("100-9999");
+    await lab.move("100-9999");
+    assert.deepEqual(destroyed(), ["n2: 100-9999 destroys 1 snapshots", "n1: 100-9999 destroys 1 snapshots"]);
+    assert.deepEqual([lab.here.length, lab.there.get("n2")?.length], [5, 6]);
+  });
+});
+
+test("the outcome of a run stays when a word of its progress is late", async () => {
+  const late = Promise.withResolvers<void>();
+  lab.progressWritten = late.promise;
+  lab.beforePiece = () => lab.clock.advance(3_000);
+  const run = lab.run();
+  for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(lab.status.state, "Running");
+  late.resolve();
+  await run;
+  assert.deepEqual(
+    lab.written.map(({ state, progress }) => [state, progress?.bytes]),
+    [
+      ["Running", undefined],
+      ["Running", 1000],
+      ["Idle", undefined],
+      ["Idle", undefined],
+    ],
+  );
+});
+
+test("a guest that leaves breaks off a run to another node, and waits for one that goes its way", async () => {
+  const sending = Promise.withResolvers<void>();
+  const stopped = Promise.withResolvers<void>();
+  lab.send = (signal) => {
+    sending.resolve();
+    signal?.addEventListener("abort", () => stopped.resolve());
+    return stopped.promise.then(() => assert.fail("broken off"));
+  };
+  lab.job = { ...lab.job, spec: { ...lab.job.spec, runNow: "1" } };
+  lab.runner.tick(new AbortController().signal);
+  await sending.promise;
+  lab.runner.breakOff("web1", "n2");
+  lab.runner.breakOff("web2", "n3");
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(lab.status.state, "Running");
+  lab.runner.breakOff("web1", "n3");
+  await lab.runner.idle();
+  assert.deepEqual([lab.status.state, lab.status.lastRun?.reason], ["Failed", "Aborted"]);
 });
 
 describe("what the status says of the copies", () => {

@@ -8,6 +8,7 @@ import {
   type ReplicationParts,
   type ReplicationRequest,
   type ReplicationResult,
+  type Retention,
   replicate,
 } from "../replication/index.ts";
 import { jobVmid, type StorageDriver, type VolumeRef } from "../storage/index.ts";
@@ -147,6 +148,12 @@ export class JobRunner {
     }
   }
 
+  /** Ends the guest's runs but those to the target, which bring what is wanted there. */
+  breakOff(guest: string, target: string): void {
+    for (const job of this.#options.jobs())
+      if (job.spec.guest === guest && targetOf(job) !== target) this.#running.get(job.metadata.name)?.abort.abort();
+  }
+
   /** One thing at a time for a job. */
   #begin(job: ReplicationJob, work: (stop: AbortSignal) => Promise<void>): void {
     const abort = new AbortController();
@@ -164,15 +171,23 @@ export class JobRunner {
     await Promise.all([...this.#running.values()].map(({ done }) => done));
   }
 
-  /** One run outside of the schedule: the last difference before a guest leaves this node. */
+  /**
+   * One run outside of the schedule: the last difference before a guest leaves this node. It keeps as much as the job says; as
+   * one of no job it leaves all alone that jobs made.
+   */
   async runNow(
-    request: Omit<ReplicationRequest, "source" | "guest" | "nodes" | "mayHave" | "jobs">,
+    request: Omit<ReplicationRequest, "source" | "guest" | "nodes" | "mayHave" | "jobs" | "retention">,
     guest: Guest,
     parts: Omit<ReplicationParts, "record">,
     signal: AbortSignal,
   ): Promise<void> {
+    const job = this.#options
+      .jobs()
+      .find(({ spec, status }) => spec.guest === guest.metadata.name && status?.jobId === request.job);
+    const { jobs, ...surroundings } = this.#surroundings(guest);
+    const ofJob = job === undefined ? {} : { retention: retentionOf(job), ...(jobs === undefined ? {} : { jobs }) };
     const result = await replicate(
-      { ...request, ...this.#surroundings(guest) },
+      { ...request, ...surroundings, ...ofJob },
       { ...parts, record: async () => undefined, clock: this.#options.clock },
       signal,
     );
@@ -219,16 +234,22 @@ export class JobRunner {
     await this.#write(job, base);
     let written = base;
     let result: ReplicationResult;
+    let progress: Promise<void> | undefined;
+    let isOver = false;
+    /** After the last word of progress, and the end of such: a late one would take the outcome's place. */
+    const writeOutcome = async (status: Owned) => {
+      isOver = true;
+      await progress;
+      await this.#write(job, status);
+    };
     try {
       const parts = await this.#options.parts(targetOf(job), guest);
-      const { last: source } = job.spec.retention.source;
-      const { last: target } = job.spec.retention.target;
       const request: ReplicationRequest = {
         job: job.status?.jobId ?? "",
         target: targetOf(job),
         volumes: this.#options.volumes(guest),
         ...(job.spec.rateMBps === undefined ? {} : { bytesPerSecond: job.spec.rateMBps * 1e6 }),
-        retention: { source: Math.max(1, source), target: Math.max(1, target) },
+        retention: retentionOf(job),
         ...this.#surroundings(guest),
       };
       result = await replicate(
@@ -238,19 +259,19 @@ export class JobRunner {
           clock,
           record: async (success) => {
             written = succeeded(job, base, { startedMs, finishedMs: clock.wallMs() }, success);
-            await this.#write(job, written);
+            await writeOutcome(written);
           },
-          onProgress: (progress: Progress) => {
-            void this.#write(job, {
-              ...base,
-              progress: {
-                bytes: progress.bytes,
-                ...(progress.totalBytes === undefined ? {} : { total: progress.totalBytes }),
-                bytesPerSecond: Math.round(progress.bytesPerSecond),
-              },
-            }).catch((error: unknown) =>
-              log.debug({ job: name, reason: classify(error).reason }, "progress not written"),
-            );
+          onProgress: ({ bytes, totalBytes, bytesPerSecond }: Progress) => {
+            if (isOver || progress !== undefined) return;
+            const total = totalBytes === undefined ? {} : { total: totalBytes };
+            const status = { ...base, progress: { bytes, ...total, bytesPerSecond: Math.round(bytesPerSecond) } };
+            progress = this.#write(job, status)
+              .catch((error: unknown) =>
+                log.debug({ job: name, reason: classify(error).reason }, "progress not written"),
+              )
+              .finally(() => {
+                progress = undefined;
+              });
           },
         },
         signal,
@@ -266,7 +287,7 @@ export class JobRunner {
       log.warn({ job: name, namespace, reason: result.reason }, result.message);
       written = failed(job, base, { startedMs, finishedMs: clock.wallMs() }, result);
     }
-    await this.#write(job, withLog(written, job, result.log));
+    await writeOutcome(withLog(written, job, result.log));
   }
 
   async #correct(job: ReplicationJob): Promise<void> {
@@ -294,4 +315,8 @@ export class JobRunner {
       { fieldManager: `quorate-agent-${node}`, force: true },
     );
   }
+}
+
+function retentionOf({ spec: { retention } }: ReplicationJob): Retention {
+  return { source: Math.max(1, retention.source.last), target: Math.max(1, retention.target.last) };
 }

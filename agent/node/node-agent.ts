@@ -81,7 +81,7 @@ export class NodeAgent {
       guest: (name) => caches.guest(name),
       abortReceives: (vmid) => this.#replication.abortReceives(vmid),
       sendVolumes: (guest, target, signal) => this.#replication.sendVolumes(guest, target, signal),
-      claim: (name) => this.#replication.claim(name),
+      claim: (name, target) => this.#replication.claimForMove(name, target),
     });
     this.#drivers = new Guests({
       host,

@@ -67,6 +67,13 @@ export class NodeReplication {
     return () => this.#claimed.delete(guest);
   }
 
+  /** As `claim`, for a guest that leaves: a run that holds it and goes elsewhere is broken off, and this is to be asked again. */
+  claimForMove(guest: string, target: string): (() => void) | undefined {
+    const release = this.claim(guest);
+    if (release === undefined) this.#jobs.breakOff(guest, target);
+    return release;
+  }
+
   /** Ends what others still write to this guest's volumes on this host. */
   async abortReceives(vmid: number): Promise<void> {
     await this.#server?.abortReceives(vmid);

@@ -36,8 +36,8 @@ export interface GuestOwnerOptions {
   readonly abortReceives: (vmid: number) => Promise<void>;
   /** Brings the volumes to the target, their last difference included. The guest does not run. */
   readonly sendVolumes: (guest: Guest, target: string, signal: AbortSignal) => Promise<void>;
-  /** Held while volumes are worked on. */
-  readonly claim: (guest: string) => (() => void) | undefined;
+  /** Held while volumes are worked on for a move to the target; undefined: not yet, but what can be ended for it is. */
+  readonly claim: (guest: string, target: string) => (() => void) | undefined;
 }
 
 /**
@@ -82,19 +82,26 @@ export class GuestOwner {
     await this.#options.drivers().stop(definition, { timeoutSeconds: options.timeoutSeconds ?? 60, signal });
   }
 
-  /** Stops the guest, brings its data to the target and lets go of it here. The new owner starts it. */
+  /**
+   * Brings the guest's data to the target while it runs, stops it, brings what it wrote since, and lets go of it here: the new owner
+   * starts it. What would fail, or take hours, does so before the guest is stopped.
+   */
   async move(name: string, target: string, _mode: "live" | "restart", signal: AbortSignal): Promise<void> {
     const guest = this.#owned(name);
-    await this.stop(name, {}, signal);
     // A node on which the guest did not run last has nothing newer than the target's own copy: old data must not go on from here.
     const lastOn = guest.status?.node;
-    if (lastOn !== undefined && lastOn !== this.#options.node) return;
-    const release = await this.#claim(name, signal);
+    if (lastOn !== undefined && lastOn !== this.#options.node) return this.stop(name, {}, signal);
+    const release = await this.#claim(name, target, signal);
     try {
+      const volumes = this.localVolumes(guest);
+      // Services can't be paused, and snapshots of several volumes of one that runs need not be of one moment.
+      if (guest.spec.service === undefined || volumes.length === 1)
+        await this.#options.sendVolumes(this.#owned(name), target, signal);
+      this.#owned(name);
+      await this.stop(name, {}, signal);
       await this.#options.sendVolumes(guest, target, signal);
       const vmid = vmidOf(guest);
-      for (const ref of this.localVolumes(guest))
-        await this.storage(ref.storage)?.deactivate({ vmid, volume: ref.volume });
+      for (const ref of volumes) await this.storage(ref.storage)?.deactivate({ vmid, volume: ref.volume });
     } finally {
       release();
     }
@@ -227,9 +234,9 @@ export class GuestOwner {
   }
 
   /** Waits for a replication run that works on the volumes; it reads snapshots only, so a start need not wait for it. */
-  async #claim(name: string, signal: AbortSignal): Promise<() => void> {
+  async #claim(name: string, target: string, signal: AbortSignal): Promise<() => void> {
     for (;;) {
-      const release = this.#options.claim(name);
+      const release = this.#options.claim(name, target);
       if (release !== undefined) return release;
       await this.#options.clock.sleep(500, signal);
     }

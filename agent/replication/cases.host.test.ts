@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, test } from "node:test";
 import { type Clock, systemClock } from "../../clock.ts";
+import type { Host } from "../host/index.ts";
 import { snapshotName, type VolumeRef } from "../storage/index.ts";
 import { zfsFuseMissing } from "../storage/testing/index.ts";
 import { replicate } from "./index.ts";
@@ -67,6 +68,38 @@ test("a snapshot of the same name and another GUID on the target is no base, and
   assert.equal(reasonOf(result), "NoCommonBase");
   assert.equal(await checksum(lab.n2, root), before);
   assert.deepEqual(await snapshots(lab.n2, root), [name]);
+});
+
+test("a source that was broken into cannot have its copy mounted somewhere, with all of it or with a difference", {
+  skip,
+}, async () => {
+  assert.equal(reasonOf(await run()), "Succeeded");
+  const parts = lab.parts(lab.n1, lab.n2);
+  // What its agent would be asked to send is sent with its properties, or with what is below it.
+  const forging = (flag: "-p" | "-R") => ({
+    ...parts,
+    host: Object.assign(Object.create(parts.host), {
+      spawn: (...[command, args, options]: Parameters<Host["spawn"]>) => {
+        const [send = "", ...rest] = args;
+        return parts.host.spawn(command, [send, flag, ...rest], options);
+      },
+    }),
+  });
+  const forged = volumeRef("forged", vmid);
+  await lab.n1.storage.ensureVolume(forged, { sizeBytes: 4 * MIB });
+  for (const volume of [root, forged]) {
+    await lab.n1.zfs.zfs("unmount", `tank/guests/vm-${vmid}-${volume.volume}`);
+    await lab.n1.zfs.zfs("set", "mountpoint=/run/forged", `tank/guests/vm-${vmid}-${volume.volume}`);
+  }
+  const before = await snapshots(lab.n2, root);
+  for (const flag of ["-p", "-R"] as const)
+    for (const volume of [root, forged]) {
+      const request = { job: `${vmid}-0`, source: "n1", target: "n2", volumes: [volume] };
+      assert.equal(reasonOf(await replicate(request, forging(flag))), "StreamRefused", `${flag} ${volume.volume}`);
+    }
+  assert.deepEqual(await snapshots(lab.n2, root), before);
+  assert.deepEqual((await lab.n2.storage.inspect([forged]))[0]?.exists, false);
+  assert.equal(await shell(lab.n2, "grep -c forged /proc/mounts || true"), "0");
 });
 
 test("properties of the source stay there; the copy inherits from where it lies", { skip }, async () => {

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, test } from "node:test";
+import { QuorateError } from "../../errors.ts";
 import type { VolumeRef } from "../storage/index.ts";
 import { until, zfsFuseMissing } from "../storage/testing/index.ts";
 import { type ReplicationResult, replicate } from "./index.ts";
@@ -65,6 +66,19 @@ const kept = async (node: string) =>
     .split("\n")
     .filter(Boolean);
 
+/** As the guide says; it is mounted. */
+async function destroyKept(name: string, branch: string): Promise<void> {
+  const { zfs } = lab.node(name);
+  // Userland ZFS hears of the last close of a file some moments later.
+  await until("the unmount", () =>
+    zfs.zfs("unmount", branch).then(
+      () => true,
+      () => false,
+    ),
+  );
+  await zfs.zfs("destroy", "-r", branch);
+}
+
 describe("the guest is recovered on n2 after n1 died", { skip }, () => {
   for (const [last, runs] of Object.entries({
     "n2, which had both": [1, 0, 1, 0],
@@ -93,16 +107,7 @@ describe("the guest is recovered on n2 after n1 died", { skip }, () => {
       }
       assert.deepEqual(kindOf(await run(1, "n2", "n3")), ["incremental"], "and so the next one");
       // Consent: the administrator destroys it, and nothing of ours is in the way.
-      for (const branch of branches) {
-        // Userland ZFS hears of the last close of a file some moments later.
-        await until("the unmount", () =>
-          n3.zfs("unmount", branch).then(
-            () => true,
-            () => false,
-          ),
-        );
-        await n3.zfs("destroy", "-r", branch);
-      }
+      for (const branch of branches) await destroyKept("n3", branch);
       await run(1, "n2", "n3");
       // The new base, and what n2 had when it took over: n1 was heard of for the last time before.
       assert.ok((await snapshots(lab.node("n3"), root)).length <= 3, String(await snapshots(lab.node("n3"), root)));
@@ -140,7 +145,16 @@ test("two failovers, the second to older data that knows nothing of the first: t
   await lab.node("n2").storage.activate(root);
   // An administrator sets aside what n3 had written.
   const dataset = `tank/guests/vm-${vmid}-root`;
-  await lab.node("n3").zfs.zfs("rename", dataset, `tank/guests/aside-${vmid}`);
+  // Userland ZFS hears of the last close of a file some moments later.
+  await until("the rename", () =>
+    lab
+      .node("n3")
+      .zfs.zfs("rename", dataset, `tank/guests/aside-${vmid}`)
+      .then(
+        () => true,
+        () => false,
+      ),
+  );
   assert.deepEqual(kindOf(await run(0, "n2", "n3")), ["full"]);
   await run(0, "n2", "n3");
   await lab.node("n3").storage.activate(root);
@@ -160,6 +174,29 @@ test("a user's snapshots are not sent, and a snapshot that was a base once is le
     [],
   );
   assert.equal(await shell(lab.node("n1"), `zfs get -H -r -o value userrefs tank/guests/vm-${vmid}-root@mine`), "0");
+});
+
+test("the hold on another job's snapshot goes, also that of a run that failed", { skip }, async () => {
+  const [n1, n2] = [lab.node("n1"), lab.node("n2")];
+  const { snapshot } = await run(0, "n1", "n2");
+  const holds = async () =>
+    (await n1.storage.inspect([root]))[0]?.snapshots.find(({ name }) => name === snapshot)?.holds;
+  const parts = lab.parts(n1, n2);
+  const atSend: unknown[] = [];
+  const target = Object.assign(Object.create(parts.target), {
+    listSnapshots: parts.target.listSnapshots.bind(parts.target),
+    send: async () => {
+      atSend.push(await holds());
+      throw new QuorateError("transient", "ConnectionLost", "n2 went away");
+    },
+  });
+  const request = { job: `${vmid}-1`, source: "n1", target: "n2", volumes: [root] };
+  const failed = await replicate(request, { ...parts, target });
+  assert.equal(failed.outcome === "Failed" && failed.reason, "ConnectionLost");
+  assert.deepEqual([...atSend, await holds()], [2, 2], "its maker's, and that of the run that goes on from it");
+  await n2.zfs.zfs("rename", `tank/guests/vm-${vmid}-root`, `tank/guests/aside-${vmid}`);
+  assert.deepEqual(kindOf(await run(1, "n1", "n2")), ["full"]);
+  assert.equal(await holds(), 1);
 });
 
 describe("a copy that went on is taken back", { skip }, () => {
@@ -186,7 +223,9 @@ describe("a copy that went on is taken back", { skip }, () => {
       );
     await lab.node("n3").storage.replication?.setAside(root, Date.UTC(2026, 10, 21));
     assert.deepEqual(kindOf(await run(1, "n1", "n3")), ["full"]);
-    assert.equal((await kept("n3")).length, 1);
+    const branches = await kept("n3");
+    assert.equal(branches.length, 1);
+    await lab.node("n3").zfs.zfs("destroy", "-r", branches[0] ?? "");
   });
 
   test("broken off after that: the next run finds the copy under its name again and goes on from it", async () => {
@@ -234,5 +273,6 @@ describe("a copy that went on is taken back", { skip }, () => {
       await shell(n3, `sha256sum /run/pool/guests/${branch?.split("/").at(-1)}/disk.raw`),
       new RegExp(before),
     );
+    await destroyKept("n3", branch ?? "");
   });
 });

@@ -86,7 +86,8 @@ class World {
       }
       return false;
     }
-    const left = new Set(leftovers(job, state(source), state(target), others).map(({ guid }) => guid));
+    const keep = { source: 1, target: 1 };
+    const left = new Set(leftovers(job, state(source), state(target), keep, others).map(({ guid }) => guid));
     source.snapshots = source.snapshots.filter(({ guid }) => !left.has(guid));
     if (plan.kind === "incremental" && plan.beyond !== "Nothing") {
       const at = target.snapshots.findIndex(({ guid }) => guid === plan.base.guid);
@@ -128,9 +129,7 @@ class World {
     target.unheardBy = undefined;
     this.known.delete(source.name);
     if (!goesOn()) return true;
-    const old = planCleanup(job, state(source), state(target), { source: 1, target: 1 }, others, [
-      ...this.targets.keys(),
-    ]);
+    const old = planCleanup(job, state(source), state(target), keep, others, [...this.targets.keys()]);
     remove(target, old.target);
     if (!goesOn()) return true;
     remove(source, old.source);

@@ -107,6 +107,9 @@ describe("how a volume gets to the target", () => {
       { ...replica("1", `5:${others(2)}`), replicaOf: "100-1" },
       "Diverged",
     ],
+    ["an encrypted source would be sent decrypted", { ...side("1"), encrypted: true }, absent, "EncryptedSource"],
+    ["also its differences", { ...side("1", "2"), encrypted: true }, replica("1"), "EncryptedSource"],
+    ["a target that encrypts what it receives", side("1", "2"), { ...replica("1"), encrypted: true }, "from 1"],
     ["no volume on the source", absent, replica("1"), "DataMissing"],
     ["a dataset of that name without snapshots", side("1"), side(), "NameTaken"],
     ["no common snapshot", side("1", "2"), side("8:x", "9:y"), "NoCommonBase"],
@@ -162,9 +165,10 @@ describe("how a volume gets to the target", () => {
 
 describe("what is removed", () => {
   const cleanup = (source: VolumeState, target: VolumeState, keep = { source: 1, target: 1 }) => {
-    const old = planCleanup(job, source, target, keep);
+    const old = planCleanup(job, source, target, keep, undefined, [job, "100-1"]);
     return [names(old.source), names(old.target)];
   };
+  const ONE = { source: 1, target: 1 };
 
   test("the old base on both sides, never the new one", () => {
     assert.deepEqual(cleanup(side("1", "2"), replica("1", "2")), [["1"], ["1"]]);
@@ -198,11 +202,12 @@ describe("what is removed", () => {
     const keep = { source: 1, target: 1 };
     const source = marked(side("1", "2", "3"), { n3: "1" });
     const target = marked(replica("1", `5:${others(0)}`, "2", "3"), { n3: "1", n4: "5" });
-    const old = planCleanup(job, source, target, keep, { counts: (node) => node !== "n2" });
+    const jobs = [job, "100-1"];
+    const old = planCleanup(job, source, target, keep, { counts: (node) => node !== "n2" }, jobs);
     assert.deepEqual([names(old.source), names(old.target)], [["2"], ["2"]]);
-    const forgotten = planCleanup(job, source, target, keep, { counts: (node) => node === "n3" });
+    const forgotten = planCleanup(job, source, target, keep, { counts: (node) => node === "n3" }, jobs);
     assert.deepEqual([names(forgotten.source), names(forgotten.target)], [["2"], ["2", "5"]], "n4 left the cluster");
-    assert.deepEqual(names(leftovers(job, marked(side("1", "2", "3"), { n3: "2" }), replica("1"))), ["3"]);
+    assert.deepEqual(names(leftovers(job, marked(side("1", "2", "3"), { n3: "2" }), replica("1"), ONE)), ["3"]);
   });
 
   test("what the guest was recovered from stays until every node that may have a copy was sent something newer", () => {
@@ -243,10 +248,43 @@ describe("what is removed", () => {
     assert.deepEqual(old(), [["1"], ["1"]], "not known which jobs there are");
   });
 
+  test("nothing of other jobs goes, also not where the source has it no more, when that is not this run's task", () => {
+    const target = replica("1", `5:${others(0)}`, "2");
+    const { source: here, target: there } = planCleanup("100-9999", side("1", "2"), target, ONE);
+    assert.deepEqual([here, there], [[], []]);
+  });
+
+  test("recovery points that were taken over stay until the new target has as many", () => {
+    const source = { ...side("1", "2", "3", "4", "5"), tookOverTxg: 103 };
+    const keep = { source: 1, target: 4 };
+    const removed = (target: VolumeState) => names(planCleanup(job, source, target, keep).source);
+    assert.deepEqual(removed(replica("5")), ["1"], "2, 3 and 4 with 5 are four");
+    const went = { ...side("1", "2", "3", "4", "5", "6"), tookOverTxg: 103 };
+    assert.deepEqual(names(planCleanup(job, went, replica("5", "6"), keep).source), ["1", "2", "5"]);
+    assert.deepEqual(removed(replica("2", "3", "4", "5")), ["1", "2", "3", "4"], "the target has them");
+    const own = { ...side("1", "2", "3", "4", "5") };
+    assert.deepEqual(names(planCleanup(job, own, replica("5"), keep).source), ["1", "2", "3", "4"], "made here");
+  });
+
   test("before a run: this job's snapshots that never arrived, and nothing when it is not clear what did", () => {
-    assert.deepEqual(names(leftovers(job, side("1", "2", "9:mine", `5:${others(1)}`, "3"), replica("1"))), ["2", "3"]);
-    assert.deepEqual(names(leftovers(job, side("1", "2"), absent)), ["1", "2"]);
-    assert.deepEqual(names(leftovers(job, side("1", "2"), replica("8:x"))), []);
+    const left = (source: VolumeState, target: VolumeState, keep = 1) =>
+      names(leftovers(job, source, target, { source: keep, target: 1 }));
+    assert.deepEqual(left(side("1", "2", "9:mine", `5:${others(1)}`, "3"), replica("1")), ["2", "3"]);
+    assert.deepEqual(left(side("1", "2", "3", "4"), replica("1"), 3), ["2"], "three stay, the base among them");
+    assert.deepEqual(left(side("1", "2"), replica("8:x")), []);
+  });
+
+  test("before a run to a target that is gone: never more than what is beyond the retention", () => {
+    const left = (source: VolumeState, keep: number) =>
+      names(leftovers(job, source, absent, { source: keep, target: 1 }));
+    assert.deepEqual(left(side("1", "2", "3", "4", "5"), 5), []);
+    assert.deepEqual(left(side("1", "2", "3", "4", "5"), 2), ["1", "2", "3"]);
+    assert.deepEqual(left(side("1"), 0), [], "the newest, which a copy that was set aside has as well");
+    assert.deepEqual(
+      left({ ...side("1", "2", "3", "4"), tookOverTxg: 101 }, 1),
+      ["3"],
+      "what was taken over is no piece",
+    );
   });
 });
 
@@ -400,7 +438,7 @@ function runOnce(world: World, how: Step, name: string): void {
     );
     return;
   }
-  const left = new Set(names(leftovers(job, source, target)));
+  const left = new Set(names(leftovers(job, source, target, { source: 1, target: 1 })));
   world.source.snapshots = world.source.snapshots.filter(({ guid }) => !left.has(guid));
   const base = plan.kind === "incremental" ? plan.base : undefined;
   if (plan.kind === "incremental" && plan.beyond !== "Nothing") {
@@ -414,10 +452,8 @@ function runOnce(world: World, how: Step, name: string): void {
   world.receive(how === "half run" ? between.slice(0, -1) : between, base);
   if (how === "half run") return;
 
-  const old = planCleanup(job, world.state(world.source, true), world.state(world.target, true), {
-    source: 1,
-    target: 1,
-  });
+  const sides = [world.state(world.source, true), world.state(world.target, true)] as const;
+  const old = planCleanup(job, ...sides, { source: 1, target: 1 }, undefined, [job, "100-1"]);
   const remove = (of: Side, refs: readonly { guid: string }[]) => {
     const gone = new Set(names(refs));
     of.snapshots = of.snapshots.filter(({ guid }) => !gone.has(guid));

@@ -30,6 +30,8 @@ export type VolumePlan =
 export type ConflictReason =
   /** The source has no such volume. */
   | "DataMissing"
+  /** The source is encrypted, and what is sent of it would not be. */
+  | "EncryptedSource"
   /** Something that is not a copy of this volume has its name on the target. */
   | "NameTaken"
   /** Both sides hold the volume, and no snapshot in common. */
@@ -70,6 +72,10 @@ export function planVolume(job: JobId, source: VolumeState, target: VolumeState,
   });
 
   if (!source.exists) return conflict("DataMissing", "the volume is not on the source");
+  if (source.encrypted === true) {
+    const message = `${volumeName(source.id)}: its dataset is encrypted (property encryption), and would be sent and kept decrypted, which is not done. Leave the volume out of replication (spec.volumes[].replicate: false), or put its data on a dataset that is not encrypted, of a pool on encrypted disks`;
+    return { kind: "conflict", reason: "EncryptedSource", message };
+  }
   if (!target.exists) return { kind: "full", via: neededBy(source, others) };
   if (target.snapshots.length === 0) {
     return conflict(
@@ -151,22 +157,42 @@ function isNeeded(
 }
 
 /**
- * What earlier runs of this job that failed left on the source: its snapshots that the target never got. To be removed
- * before the next snapshot, and only when the plan is no conflict.
+ * What earlier runs of this job that failed left on the source, as far as it is known: its snapshots that the target has not,
+ * were not here already when the guest was taken over, and are beyond the retention. To be removed before the next snapshot,
+ * so that runs that fail one after the other fill no pool, and only when the plan is no conflict. Without a target (it is
+ * new, or its copy was set aside) they may all have arrived once: so many as the retention says stay in any case.
  */
-export function leftovers(job: JobId, source: VolumeState, target: VolumeState, others: Others = ALL): SnapshotRef[] {
+export function leftovers(
+  job: JobId,
+  source: VolumeState,
+  target: VolumeState,
+  retention: Retention,
+  others: Others = ALL,
+): SnapshotRef[] {
   const base = newestCommon(source.snapshots, target.snapshots);
   if (base === undefined && target.exists) return [];
-  const newer = base === undefined ? source.snapshots : after(source.snapshots, base);
-  return newer.filter((snapshot) => snapshotJob(snapshot.name) === job && !isNeeded(snapshot, source, others)).map(ref);
+  const newer = base === undefined ? inOrder(source.snapshots) : after(source.snapshots, base);
+  const own = newer.filter((snapshot) => snapshotJob(snapshot.name) === job && !isTakenOver(snapshot, source));
+  // The base is one of those that are kept.
+  const spared = Math.max(1, retention.source) - (base === undefined ? 0 : 1);
+  return own
+    .slice(0, Math.max(0, own.length - spared))
+    .filter((snapshot) => !isNeeded(snapshot, source, others))
+    .map(ref);
+}
+
+/** It was on this node when the guest went on here: a recovery point, not a piece of a run of this node. */
+function isTakenOver({ createTxg }: Snapshot, { tookOverTxg }: VolumeState): boolean {
+  return tookOverTxg !== undefined && createTxg <= tookOverTxg;
 }
 
 /**
  * What to remove after a run in which every volume arrived and was recorded. The newest common snapshot stays on both
  * sides whatever the retention; so does everything newer, every snapshot of a user, every one that another node goes on
  * from, and on the source every snapshot of another job that there is. On the target, another job's snapshot goes when the
- * source has it no more.
- * @param jobs the guest's jobs; absent: not known, so any may be there
+ * source has it no more. What the source took over (it was a target until then, and has as many as a target keeps) stays
+ * until the new target has as many recovery points as the retention says.
+ * @param jobs the guest's jobs; absent: not known, so nothing of another job goes
  */
 export function planCleanup(
   job: JobId,
@@ -182,7 +208,8 @@ export function planCleanup(
   const own = (snapshot: Snapshot) => snapshotJob(snapshot.name) === job;
   const orphan = (snapshot: Snapshot) =>
     isAnotherJobs(snapshot, job) && jobs !== undefined && !jobs.includes(snapshotJob(snapshot.name) ?? "");
-  const stale = (snapshot: Snapshot) => isAnotherJobs(snapshot, job) && !onSource.has(snapshot.guid);
+  const stale = (snapshot: Snapshot) =>
+    jobs !== undefined && isAnotherJobs(snapshot, job) && !onSource.has(snapshot.guid);
   const olderOnSource = before(source.snapshots, base);
   const olderOnTarget = before(target.snapshots, base);
   const removed = (volume: VolumeState, ...old: readonly Snapshot[][]) =>
@@ -190,8 +217,17 @@ export function planCleanup(
       .flat()
       .filter((snapshot) => !isNeeded(snapshot, volume, others))
       .map(ref);
+  const takenOver = olderOnSource.filter((snapshot) => own(snapshot) && isTakenOver(snapshot, source));
+  // The base is on the target as well.
+  const stillNeeded = retention.target - olderOnTarget.filter(own).length;
+  const onlyHere = takenOver.filter(({ guid }) => !target.snapshots.some((there) => there.guid === guid));
+  const recoveryPoints = new Set(onlyHere.slice(beyond(onlyHere, stillNeeded).length));
   return {
-    source: removed(source, beyond(olderOnSource.filter(own), retention.source), olderOnSource.filter(orphan)),
+    source: removed(
+      source,
+      beyond(olderOnSource.filter(own), retention.source).filter((snapshot) => !recoveryPoints.has(snapshot)),
+      olderOnSource.filter(orphan),
+    ),
     target: removed(
       target,
       beyond(olderOnTarget.filter(own), retention.target),

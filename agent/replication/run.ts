@@ -35,7 +35,7 @@ export interface ReplicationRequest {
   readonly nodes?: readonly string[];
   /** The nodes that may have a copy of this guest. Absent: not known, so any may. */
   readonly mayHave?: readonly string[];
-  /** The jobs of the guest: what others left behind is tidied up. Absent: not known. */
+  /** The jobs of the guest: what others left behind is tidied up. Absent: not known, or not this run's task. */
   readonly jobs?: readonly JobId[];
 }
 
@@ -120,6 +120,7 @@ class Run {
   readonly #clock: Clock;
   readonly #source: Source;
   readonly #others: Others;
+  readonly #retention: Retention;
 
   constructor(request: ReplicationRequest, parts: ReplicationParts, log: RunLog, signal: AbortSignal | undefined) {
     this.#request = request;
@@ -128,7 +129,8 @@ class Run {
     this.#signal = signal;
     this.#clock = parts.clock ?? systemClock;
     this.#source = new Source(request.volumes, parts.storage);
-    const { source, target, nodes, mayHave } = request;
+    const { source, target, nodes, mayHave, retention = { source: 1, target: 1 } } = request;
+    this.#retention = retention;
     this.#others = {
       counts: (node) => node !== source && node !== target && (nodes === undefined || nodes.includes(node)),
       ...(mayHave === undefined ? {} : { mayHave }),
@@ -204,7 +206,7 @@ class Run {
     const { job } = this.#request;
     for (const { ref, storage, source, target, plan } of works) {
       if (plan.kind === "incremental") await storage.hold(ref, job, [plan.base.name]);
-      const left = leftovers(job, source, target, this.#others);
+      const left = leftovers(job, source, target, this.#retention, this.#others);
       if (left.length > 0) {
         this.#log.add(`${ref.volume}: removing ${left.map(({ name }) => name).join(", ")}, which never arrived`);
         await storage.destroySnapshots(ref, job, left);
@@ -329,15 +331,24 @@ class Run {
   }
 
   async #tidy(works: readonly VolumeWork[]): Promise<void> {
-    const { job, volumes, jobs, retention = { source: 1, target: 1 } } = this.#request;
+    const { job, volumes, jobs } = this.#request;
     const [here, there] = await Promise.all([this.#source.inspect(), this.#parts.target.listSnapshots(job, volumes)]);
     for (const [i, { ref, storage, plan }] of works.entries()) {
       const [source, copy] = [here[i], there[i]];
       if (source === undefined || copy === undefined) continue;
-      // Held as the base of this run; if another made it, its own hold is what it keeps.
-      if (plan.kind === "incremental" && snapshotJob(plan.base.name) !== job)
-        await storage.release(ref, job, [plan.base.name]);
-      const old = planCleanup(job, source, copy, retention, this.#others, jobs);
+      // Held as the base of this run, or of one that failed: what another job made keeps its own hold alone.
+      const base = plan.kind === "incremental" ? plan.base.guid : undefined;
+      const borrowed = source.snapshots.filter(
+        ({ name, guid, holds }) =>
+          (guid === base || holds > 1) && snapshotJob(name) !== undefined && snapshotJob(name) !== job,
+      );
+      if (borrowed.length > 0)
+        await storage.release(
+          ref,
+          job,
+          borrowed.map(({ name }) => name),
+        );
+      const old = planCleanup(job, source, copy, this.#retention, this.#others, jobs);
       // The target first: the base on the source is the last to go.
       const kept =
         old.target.length === 0 ? [] : (await this.#parts.target.destroySnapshots(job, ref, old.target)).kept;

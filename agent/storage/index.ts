@@ -26,6 +26,7 @@ export type {
   VolumeState,
 } from "./types.ts";
 export { ANY_NODE } from "./types.ts";
+export { STREAM_HEAD_BYTES } from "./zfs-stream.ts";
 
 /** The driver of one storage on this host. Throws `InvalidDataset` or `InvalidPath` (user); touches nothing yet. */
 export function openStorage(host: Host, config: StorageConfig): StorageDriver {

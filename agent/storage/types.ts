@@ -51,6 +51,8 @@ export interface VolumeState {
    */
   readonly tookOverTxg?: number;
   readonly referencedBytes?: number;
+  /** The storage encrypts it: what `sendCommand` writes is decrypted. */
+  readonly encrypted?: true;
   /** Bytes written after the newest snapshot, where the storage can say. */
   readonly writtenBytes?: number;
 }
@@ -117,6 +119,12 @@ export interface ReplicationStorage {
   beginReceive(id: VolumeId, kind: "full" | "incremental"): Promise<Command>;
 
   /**
+   * Told the first bytes of a stream (`STREAM_HEAD_BYTES`, or all when there are fewer) before any of it reaches the command.
+   * Throws `StreamRefused` when it is none that `sendCommand` writes: the source may be anybody's by now.
+   */
+  checkStream(head: Buffer): void;
+
+  /**
    * After the command ended with success: checks that the snapshot with this GUID is there, marks the volume as the
    * job's replica and as one of `guest` (the uid of its object), puts its maker's hold on the snapshot, marks the snapshots
    * as `marks` says and gives a whole volume its final name.
@@ -170,7 +178,7 @@ export interface ReplicationStorage {
 
   /**
    * Destroys the volume if it is this job's replica (`NotOurs` if it is not); a missing one is a success. Branches that were
-   * kept of it stay.
+   * kept of it stay, without holds of ours.
    */
   destroyReplica(id: VolumeId, job: JobId): Promise<void>;
 

@@ -19,12 +19,15 @@ export const TOOK_OVER_PROPERTY = "dev.quorate:took-over-at";
 export interface ZfsFeatures {
   /** One `zfs snapshot` of many datasets is one transaction. */
   readonly atomicSnapshots: boolean;
-  /** `zfs receive -u -s`, the `written` property and `zfs set` of several properties at once. */
+  /** `zfs receive -u -s`, the `written` and `encryption` properties and `zfs set` of several properties at once. */
   readonly openZfs: boolean;
 }
 
-/** Properties of one dataset or snapshot: value and whether it was set right there. */
-export type Properties = ReadonlyMap<string, { readonly value: string; readonly local: boolean }>;
+/** Properties of one dataset or snapshot: value, and whether it was set right there or came there with a stream. */
+export type Properties = ReadonlyMap<
+  string,
+  { readonly value: string; readonly local: boolean; readonly received?: boolean }
+>;
 
 /** `zfs` of one host. Every failure is a QuorateError with a reason that says what to do. */
 export class ZfsCli {
@@ -84,7 +87,7 @@ export class ZfsCli {
       GUEST_PROPERTY,
       NEWEST_ON_PROPERTY,
       TOOK_OVER_PROPERTY,
-      ...(openZfs ? ["written"] : []),
+      ...(openZfs ? ["written", "encryption"] : []),
     ].join(",");
     const args = ["get", "-H", "-p", "-r", "-d", "1", "-o", "name,property,value,source", wanted, ...datasets];
     const { stdout, stderr, exitCode } = await this.#run(args, QUERY_TIMEOUT_MS, [0, 1]);
@@ -122,12 +125,12 @@ export class ZfsCli {
 }
 
 function parseProperties(output: string): Map<string, Properties> {
-  const all = new Map<string, Map<string, { value: string; local: boolean }>>();
+  const all = new Map<string, Map<string, { value: string; local: boolean; received: boolean }>>();
   for (const line of output.split("\n")) {
     const [name, property, value, source] = line.split("\t");
     if (name === undefined || property === undefined || value === undefined) continue;
-    const properties = all.get(name) ?? new Map<string, { value: string; local: boolean }>();
-    all.set(name, properties.set(property, { value, local: source === "local" }));
+    const properties = all.get(name) ?? new Map<string, { value: string; local: boolean; received: boolean }>();
+    all.set(name, properties.set(property, { value, local: source === "local", received: source === "received" }));
   }
   return all;
 }

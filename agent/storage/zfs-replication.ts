@@ -4,6 +4,16 @@ import type { Command, CopyMark, ReplicationStorage, Snapshot, StorageDriver, Vo
 import { GUEST_PROPERTY, REPLICA_PROPERTY, type ZfsCli, zfsFailure } from "./zfs-cli.ts";
 import { markCommands } from "./zfs-marks.ts";
 import { datasetOf, isKept, keptOf, STAGING, stagedOf } from "./zfs-names.ts";
+import { requireNothingOfItsOwn, requirePlainStream } from "./zfs-stream.ts";
+
+/**
+ * What a copy is mounted as and may do here is this host's to say, whatever the stream brings. Userland ZFS knows no such
+ * options: there, `requirePlainStream` alone keeps it out.
+ */
+const LOCAL_ONLY = [
+  ...["-o", "canmount=noauto", "-o", "readonly=on"],
+  ...["mountpoint", "sharenfs", "sharesmb", "exec", "setuid", "devices"].flatMap((property) => ["-x", property]),
+];
 
 type SnapshotRef = Pick<Snapshot, "name" | "guid">;
 
@@ -40,7 +50,7 @@ export class ZfsReplication implements ReplicationStorage {
 
   async beginReceive(id: VolumeId, kind: "full" | "incremental"): Promise<Command> {
     const state = await this.#inspect(id);
-    const flags = (await this.#zfs.features()).openZfs ? ["-u"] : [];
+    const flags = (await this.#zfs.features()).openZfs ? ["-u", ...LOCAL_ONLY] : [];
     if (kind === "incremental") {
       if (!state.exists) {
         const message = `${this.#of(id)} is not here any more; the next run sends all of it`;
@@ -57,8 +67,13 @@ export class ZfsReplication implements ReplicationStorage {
       throw new QuorateError("user", "NameTaken", `${this.#of(id)} exists already; nothing is received over it`);
     }
     await this.discardPartial(id);
+    await this.#letGoOfKept(id);
     await this.#requireStaging();
     return { command: "zfs", args: ["receive", ...flags, this.#staged(id)] };
+  }
+
+  checkStream(head: Buffer): void {
+    requirePlainStream(head);
   }
 
   async finishReceive(
@@ -79,6 +94,7 @@ export class ZfsReplication implements ReplicationStorage {
       const message = `${dataset} has no snapshot with GUID ${toGuid} after the transfer; the next run sends again`;
       throw new QuorateError("transient", "StreamBroken", message);
     }
+    requireNothingOfItsOwn(dataset, properties);
     // The maker's hold, for it goes with the snapshot whichever job removes it one day.
     await this.#hold(snapshotJob(received[0].slice(dataset.length + 1)) ?? job, received[0]);
     for (const command of markCommands(dataset, properties, marks)) await this.#zfs.change(...command);
@@ -183,14 +199,12 @@ export class ZfsReplication implements ReplicationStorage {
     const local = ["-o", "canmount=noauto", "-o", "readonly=on", "-o", `${REPLICA_PROPERTY}=${job}`];
     if (state.guest !== undefined) local.push("-o", `${GUEST_PROPERTY}=${checkedUid(state.guest)}`);
     await this.#zfs.change("clone", ...local, `${this.#of(id)}@${base.name}`, this.#staged(id));
+    // What is set aside is the administrator's: no hold of ours is in the way of removing it. Before it is, for nobody comes back to it.
+    const beyond = state.snapshots.filter(({ createTxg }) => createTxg > base.createTxg);
+    await this.#releaseOurs(beyond.map(({ name, holds }) => ({ snapshot: `${this.#of(id)}@${name}`, holds })));
     const kept = await this.setAside(id, wallMs);
     await this.#zfs.change("promote", this.#staged(id));
     await this.#zfs.change("rename", this.#staged(id), this.#of(id));
-    // What is set aside is the administrator's: no hold of ours is in the way of removing it.
-    for (const { name, holds, createTxg } of state.snapshots) {
-      if (holds === 0 || createTxg <= base.createTxg) continue;
-      for (const holder of new Set([snapshotJob(name) ?? job, job])) await this.#release(holder, `${kept}@${name}`);
-    }
     return kept;
   }
 
@@ -208,6 +222,7 @@ export class ZfsReplication implements ReplicationStorage {
       const ours = isKept(this.#dataset, id, branch) && origin.startsWith(`${this.#of(id)}@`);
       if (ours) await this.#zfs.change("promote", branch);
     }
+    await this.#letGoOfKept(id);
     const { snapshots } = await this.#inspect(id);
     const { kept } = await this.destroySnapshots(id, job, snapshots);
     if (kept.length > 0) {
@@ -236,6 +251,29 @@ export class ZfsReplication implements ReplicationStorage {
 
   failure(error: QuorateError): QuorateError {
     return zfsFailure(error);
+  }
+
+  /** Copies that were set aside have holds of ours when `branchOff` was broken off, or when they got the history of the copy that they branched off. */
+  async #letGoOfKept(id: VolumeId): Promise<void> {
+    const here = await this.#zfs.datasets(this.#dataset, 1);
+    const known = await this.#zfs.properties([...here].filter((dataset) => isKept(this.#dataset, id, dataset)));
+    const snapshots = [...known].filter(([name]) => name.includes("@"));
+    await this.#releaseOurs(
+      snapshots.map(([snapshot, of]) => ({ snapshot, holds: Number(of.get("userrefs")?.value ?? 0) })),
+    );
+  }
+
+  /** The holds of their makers, and those of the jobs that went on from another's snapshot. Not by `zfs holds`, which userland ZFS has without its program. */
+  async #releaseOurs(snapshots: readonly { snapshot: string; holds: number }[]): Promise<void> {
+    const makerOf = (snapshot: string) => snapshotJob(snapshot.slice(snapshot.indexOf("@") + 1));
+    const jobs = [...new Set(snapshots.flatMap(({ snapshot }) => makerOf(snapshot) ?? []))];
+    for (const { snapshot, holds } of snapshots) {
+      if (holds === 0) continue;
+      const maker = makerOf(snapshot);
+      if (maker !== undefined) await this.#release(maker, snapshot);
+      if (holds === 1 && maker !== undefined) continue;
+      for (const job of jobs) if (job !== maker) await this.#release(job, snapshot);
+    }
   }
 
   async #requireStaging(): Promise<void> {

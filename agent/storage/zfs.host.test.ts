@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { after, before, test } from "node:test";
-import { openStorage, type StorageDriver, type VolumeId } from "./index.ts";
+import { openStorage, STREAM_HEAD_BYTES, type StorageDriver, type VolumeId } from "./index.ts";
 import { startZfsFuseHost, type ZfsFuseHost, zfsFuseMissing } from "./testing/index.ts";
 
 const skip = zfsFuseMissing();
@@ -129,6 +129,24 @@ test("GUIDs are exact, and a missing volume is told from a missing storage", { s
   await assert.rejects(elsewhere.inspect([root]), { reason: "StorageMissing", message: /storage "gone"/ });
   await assert.rejects(elsewhere.activate(root), { reason: "StorageMissing" });
   await assert.rejects(storage.activate({ vmid: 7, volume: "nope" }), { reason: "DataMissing" });
+});
+
+test("of what ZFS writes only the stream of one snapshot is let in, whole or as a difference", { skip }, async () => {
+  const [first, second] = ["quorate-100-1-20261121T000000Z", "quorate-100-1-20261121T000001Z"] as const;
+  for (const name of [first, second]) await replication().snapshot([root], name, "100-1");
+  const head = async (args: readonly string[]) =>
+    Buffer.from(await sh(`zfs ${args.join(" ")} | head -c ${STREAM_HEAD_BYTES} | base64`), "base64");
+  for (const base of [undefined, first]) {
+    const { args } = replication().sendCommand(root, second, base);
+    replication().checkStream(await head(args));
+  }
+  for (const forged of [["-p"], ["-R"], ["-R", "-I", `@${first}`]]) {
+    const bytes = await head(["send", ...forged, `tank/guests/vm-100-root@${second}`]);
+    assert.throws(() => replication().checkStream(bytes), { reason: "StreamRefused" }, forged.join(" "));
+  }
+  const [state] = await storage.inspect([root]);
+  const own = state?.snapshots.filter(({ name }) => name === first || name === second) ?? [];
+  await replication().destroySnapshots(root, "100-1", own);
 });
 
 test("a hold keeps a snapshot from everybody but its job", { skip }, async () => {

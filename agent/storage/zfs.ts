@@ -16,6 +16,7 @@ import { GUEST_PROPERTY, type Properties, REPLICA_PROPERTY, TOOK_OVER_PROPERTY, 
 import { markCommands, markedNodes } from "./zfs-marks.ts";
 import { datasetOf } from "./zfs-names.ts";
 import { ZfsReplication } from "./zfs-replication.ts";
+import { requireMountpointOfThisHost, requireNothingOfItsOwn } from "./zfs-stream.ts";
 
 const UNMOUNT_ATTEMPTS = 6;
 const UNMOUNT_PAUSE_MS = 250;
@@ -101,6 +102,9 @@ export class ZfsStorage implements StorageDriver {
     }
     const whose = localOf(properties, GUEST_PROPERTY);
     requireGuest(dataset, whose, guest, adopt(dataset, guest));
+    // What is brought by others must not say where it is mounted; what is set on the guest's own disk is the administrator's.
+    if (replicaOf(properties) === undefined) requireMountpointOfThisHost(dataset, properties);
+    else requireNothingOfItsOwn(dataset, known);
     if (whose === undefined) await this.#say(dataset, guest);
     if (properties.get("canmount")?.value !== "on") await this.#zfs.change("set", "canmount=on", dataset);
     if (properties.get("readonly")?.value !== "off") await this.#zfs.change("set", "readonly=off", dataset);
@@ -225,6 +229,7 @@ function stateOf(id: VolumeId, dataset: string, known: ReadonlyMap<string, Prope
   const tookOver = own.get(TOOK_OVER_PROPERTY);
   const guid = own.get("guid")?.value ?? "";
   const guest = localOf(own, GUEST_PROPERTY);
+  const encryption = own.get("encryption")?.value ?? "off";
   return {
     id,
     exists: true,
@@ -234,6 +239,7 @@ function stateOf(id: VolumeId, dataset: string, known: ReadonlyMap<string, Prope
     ...(guest === undefined ? {} : { guest }),
     ...(job === undefined ? {} : { replicaOf: job }),
     ...(tookOver?.local === true ? { tookOverTxg: Number(tookOver.value) } : {}),
+    ...(encryption === "off" || encryption === "-" ? {} : { encrypted: true as const }),
     ...(written === undefined ? {} : { writtenBytes: Number(written.value) }),
   };
 }

@@ -43,18 +43,19 @@ export function watchChild(child: ChildProcess): { ended: Promise<ChildEnd>; kil
 export async function withinStall<T>(what: string, work: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const stall = new Promise<never>((_, reject) => {
-    const error = new QuorateError(
-      "environment",
-      "StorageStalled",
-      `${what} did not go on for ${STALL_MS / 1000} s; is the pool suspended?`,
-    );
-    timer = setTimeout(() => reject(error), STALL_MS);
+    timer = setTimeout(() => reject(stalled(what)), STALL_MS);
   });
   try {
     return await Promise.race([work, stall]);
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** The error of a child that did nothing for too long. */
+export function stalled(what: string): QuorateError {
+  const message = `${what} did not go on for ${STALL_MS / 1000} s; is the pool suspended?`;
+  return new QuorateError("environment", "StorageStalled", message);
 }
 
 async function unkillable(): Promise<ChildEnd> {

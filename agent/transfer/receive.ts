@@ -2,7 +2,7 @@ import { once } from "node:events";
 import type { Writable } from "node:stream";
 import { QuorateError } from "../../errors.ts";
 import type { Host } from "../host/index.ts";
-import type { ReplicationStorage } from "../storage/index.ts";
+import { type ReplicationStorage, STREAM_HEAD_BYTES } from "../storage/index.ts";
 import { type ChildEnd, childFailure, watchChild, withinStall } from "./child.ts";
 import type { Connection } from "./connection.ts";
 import { connectionLost } from "./frames.ts";
@@ -50,11 +50,14 @@ export async function receiveStream({
       void ended.then((end) => end.code !== 0 && reject(failure(end)));
     });
     failed.catch(() => {});
-    const copied = copy(connection, child.stdin, ended, stopped.signal).catch(async (error: unknown) => {
-      if (error instanceof QuorateError) throw error;
-      // A command that reads no more has a reason, and tells it at its end.
-      throw failure(await withinStall("ending", ended));
-    });
+    const check = (head: Buffer) => storage.checkStream(head);
+    const copied = copy({ connection, sink: child.stdin, ended, stopped: stopped.signal, check }).catch(
+      async (error: unknown) => {
+        if (error instanceof QuorateError) throw error;
+        // A command that reads no more has a reason, and tells it at its end.
+        throw failure(await withinStall("ending", ended));
+      },
+    );
     const bytes = await Promise.race([copied, failed]);
     child.stdin?.end();
     const end = await withinStall("writing the end of the stream", ended);
@@ -73,26 +76,45 @@ export async function receiveStream({
   }
 }
 
-/** From the connection to the command, until the end of the stream was announced. */
-async function copy(
-  connection: Connection,
-  sink: Writable | null,
-  ended: Promise<ChildEnd>,
-  stopped: AbortSignal,
-): Promise<number> {
+/** From the connection to the command, until the end of the stream was announced. Nothing of it before its head was checked. */
+async function copy({
+  connection,
+  sink,
+  ended,
+  stopped,
+  check,
+}: {
+  connection: Connection;
+  sink: Writable | null;
+  ended: Promise<ChildEnd>;
+  stopped: AbortSignal;
+  check: (head: Buffer) => void;
+}): Promise<number> {
   if (sink === null) throw new QuorateError("bug", "InternalError", "the receiving command has no standard input");
   let gone = false;
   const end = ended.then(() => {
     gone = true;
   });
+  let head: Buffer | undefined = Buffer.alloc(0);
   for (let bytes = 0; ; ) {
     const frame = await connection.reader.next(SILENCE_MS);
     stopped.throwIfAborted();
-    if (frame.type === "end") return bytes;
     if (frame.type === "message") throw connectionLost(`the sender gave up: ${reasonIn(frame.value)}`);
+    let piece = frame.type === "end" ? Buffer.alloc(0) : frame.bytes;
+    bytes += piece.length;
+    if (head !== undefined) {
+      head = Buffer.concat([head, piece]);
+      if (head.length < STREAM_HEAD_BYTES && frame.type !== "end") continue;
+      check(head);
+      piece = head;
+      head = undefined;
+    }
+    if (frame.type === "end") {
+      if (piece.length > 0) sink.write(piece);
+      return bytes;
+    }
     if (gone) throw new Error("the receiving command ended before the stream did");
-    bytes += frame.bytes.length;
-    if (sink.write(frame.bytes)) continue;
+    if (sink.write(piece)) continue;
     // A command that is gone drains nothing any more.
     await withinStall("taking the stream", Promise.race([once(sink, "drain", { signal: stopped }), end]));
   }

@@ -1,7 +1,7 @@
 import type { ChildProcess } from "node:child_process";
 import type { Clock } from "../../clock.ts";
 import { QuorateError } from "../../errors.ts";
-import { childFailure, STALL_MS, watchChild } from "./child.ts";
+import { childFailure, STALL_MS, stalled, watchChild, withinStall } from "./child.ts";
 import type { SendOptions } from "./client.ts";
 import type { Connection } from "./connection.ts";
 import { endFrame, protocolError } from "./frames.ts";
@@ -45,7 +45,7 @@ export async function sendStream(connection: Connection, options: SendOptions, c
       bytes += chunk.length;
       options.onBytes?.(chunk.length);
     }
-    const end = await ended;
+    const end = await withinStall("ending the stream", ended);
     if (end.code !== 0) {
       const failure = options.failure(childFailure(`sending ${options.volume.volume}`, end));
       await connection.send(refusal(failure)).catch(() => {});
@@ -56,11 +56,11 @@ export async function sendStream(connection: Connection, options: SendOptions, c
   }
 }
 
-/** What the child writes. A child that writes nothing for too long is killed, and its end then is the failure. */
+/** What the child writes. When it writes nothing for too long, that is the failure: one that waits for a hung disk ends by no kill. */
 async function* withStall(child: ChildProcess): AsyncGenerator<unknown> {
   let timer: NodeJS.Timeout | undefined;
   const arm = () => {
-    timer = setTimeout(() => child.kill("SIGKILL"), STALL_MS);
+    timer = setTimeout(() => child.stdout?.destroy(stalled("reading the volume")), STALL_MS);
   };
   try {
     arm();

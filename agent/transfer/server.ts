@@ -1,4 +1,5 @@
-import { createServer, type TLSSocket } from "node:tls";
+import type { Socket } from "node:net";
+import { createServer, type Server, type TLSSocket } from "node:tls";
 import { type Clock, systemClock } from "../../clock.ts";
 import { classify, QuorateError } from "../../errors.ts";
 import type { Logger } from "../../log.ts";
@@ -11,7 +12,13 @@ import { peerNode, TLS_VERSION, type TlsIdentity } from "./identity.ts";
 import { parseRequest, type Request, refusal } from "./protocol.ts";
 import { receiveStream } from "./receive.ts";
 
+const HANDSHAKE_WITHIN_MS = 10_000;
 const REQUEST_WITHIN_MS = 10_000;
+/**
+ * Connections of one address that have not shown a certificate yet. All jobs of a node may be due in the same second; more than
+ * that is somebody who wants to keep the others out.
+ */
+export const UNPROVEN_LIMIT = 100;
 const FINISH_WITHIN_MS = 5_000;
 
 export interface TransferServerOptions {
@@ -29,6 +36,8 @@ export interface TransferServerOptions {
   readonly mayReceive: (vmid: number, from: string) => Promise<Verdict>;
   readonly log: Logger;
   readonly clock?: Clock;
+  /** For a certificate to be shown; 10 s when it is not said. */
+  readonly handshakeWithinMs?: number;
 }
 
 export interface TransferServer {
@@ -50,11 +59,21 @@ interface Receive {
 export async function startTransferServer(options: TransferServerOptions): Promise<TransferServer> {
   const receives = new Map<string, Receive>();
   const open = new Set<TLSSocket>();
-  const server = createServer({ ...options.identity, ...TLS_VERSION, requestCert: true, rejectUnauthorized: true });
+  const server = createServer({
+    ...options.identity,
+    ...TLS_VERSION,
+    requestCert: true,
+    rejectUnauthorized: true,
+    handshakeTimeout: options.handshakeWithinMs ?? HANDSHAKE_WITHIN_MS,
+  });
+  const unproven = limitUnproven(server, options.log);
   server.on("tlsClientError", (error, socket) => {
     options.log.warn({ peer: socket.remoteAddress, reason: error.message }, "refused a connection");
+    // Node leaves it open.
+    socket.destroy();
   });
   server.on("secureConnection", (socket) => {
+    unproven.isProven(socket);
     open.add(socket);
     socket.once("close", () => open.delete(socket));
     socket.setKeepAlive(true, 10_000);
@@ -79,8 +98,36 @@ export async function startTransferServer(options: TransferServerOptions): Promi
     close: async () => {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       await abort([...receives.values()]);
+      unproven.close();
       for (const socket of open) socket.destroy();
       await closed;
+    },
+  };
+}
+
+/** Closes what one address opens beyond `UNPROVEN_LIMIT` without showing a certificate. */
+function limitUnproven(server: Server, log: Logger): { isProven: (socket: TLSSocket) => void; close: () => void } {
+  const unproven = new Map<string, Map<number, Socket>>();
+  const forget = (address: string, port: number) => {
+    const sockets = unproven.get(address);
+    sockets?.delete(port);
+    if (sockets?.size === 0) unproven.delete(address);
+  };
+  server.on("connection", (socket) => {
+    const { remoteAddress: address = "", remotePort: port = 0 } = socket;
+    const sockets = unproven.get(address) ?? new Map<number, Socket>();
+    if (sockets.size >= UNPROVEN_LIMIT) {
+      log.debug({ peer: address }, `refused a connection: ${UNPROVEN_LIMIT} are open without a certificate`);
+      socket.destroy();
+      return;
+    }
+    unproven.set(address, sockets.set(port, socket));
+    socket.once("close", () => forget(address, port));
+  });
+  return {
+    isProven: ({ remoteAddress = "", remotePort = 0 }) => forget(remoteAddress, remotePort),
+    close: () => {
+      for (const socket of [...unproven.values()].flatMap((sockets) => [...sockets.values()])) socket.destroy();
     },
   };
 }

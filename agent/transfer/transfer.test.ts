@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createServer as createTcpServer, type Socket } from "node:net";
+import { connect as connectTcp, createServer as createTcpServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
@@ -12,6 +12,7 @@ import { localHost } from "../host/index.ts";
 import type { Command, ReplicationStorage, StorageDriver, VolumeRef } from "../storage/index.ts";
 import { FrameReader, messageFrame } from "./frames.ts";
 import { startTransferServer, type TlsIdentity, TransferClient, type TransferServer, type Verdict } from "./index.ts";
+import { UNPROVEN_LIMIT } from "./server.ts";
 import { testAuthority } from "./testing/index.ts";
 
 const MIB = 1024 * 1024;
@@ -24,7 +25,14 @@ class FileStorage {
   receive: Command = { command: "false", args: [] };
   readonly calls: string[] = [];
 
+  refuses: QuorateError | undefined;
+  readonly heads: Buffer[] = [];
+
   readonly replication = {
+    checkStream: (head: Buffer) => {
+      this.heads.push(head);
+      if (this.refuses !== undefined) throw this.refuses;
+    },
     beginReceive: async (_: unknown, kind: string) => {
       this.calls.push(`begin ${kind}`);
       return this.receive;
@@ -75,7 +83,11 @@ beforeEach(async () => {
   verdict = async () => ({ allowed: true });
   members = ["n1", "n2"];
   out = undefined;
-  server = await startTransferServer({
+  server = await startServer();
+});
+
+const startServer = (change: { handshakeWithinMs?: number } = {}) =>
+  startTransferServer({
     host: localHost(),
     storage: (name) => (name === "tank" ? storage.driver : undefined),
     identity: n2,
@@ -89,8 +101,8 @@ beforeEach(async () => {
       return verdict();
     },
     log: quiet,
+    ...change,
   });
-});
 
 afterEach(() => server.close());
 
@@ -143,6 +155,27 @@ describe("a stream", () => {
   test("an empty stream is a stream", async () => {
     storage.receive = shell("wc -c | grep -qx 0");
     assert.equal(await clientOf(n1).send({ ...sending, produce: produce("true") }), 0);
+  });
+
+  test("its head is checked before anything of it reaches the command, however it comes in pieces", async () => {
+    storage.receive = shell(`cat > ${folder}/checked`);
+    const said = "0123456789abcdefghijklmnopqrstuvwxyz";
+    const slowly = `for c in ${[...said].join(" ")}; do printf %s $c; done`;
+    await clientOf(n1).send({ ...sending, produce: produce(slowly) });
+    assert.equal(readFileSync(join(folder, "checked"), "utf8"), said);
+    assert.equal(storage.heads.length, 1);
+    assert.ok((storage.heads[0]?.length ?? 0) >= 24 && said.startsWith(storage.heads[0]?.toString() ?? "-"));
+
+    await clientOf(n1).send({ ...sending, produce: produce("printf short") });
+    assert.deepEqual([readFileSync(join(folder, "checked"), "utf8"), String(storage.heads[1])], ["short", "short"]);
+
+    storage.refuses = new QuorateError("environment", "StreamRefused", "a stream with properties");
+    storage.calls.length = 0;
+    await assert.rejects(clientOf(n1).send({ ...sending, produce: produce("cat /dev/zero") }), {
+      reason: "StreamRefused",
+    });
+    assert.equal(readFileSync(join(folder, "checked"), "utf8"), "", "the command was given nothing");
+    assert.deepEqual(storage.calls, ["begin full", "discard"]);
   });
 
   test("a receiver that knows the end of the stream from the stream itself may be gone before the end is announced", async () => {
@@ -405,6 +438,34 @@ describe("what may be asked", () => {
       "a job of another guest",
     );
     assert.deepEqual(storage.calls, []);
+  });
+
+  test("nobody for long, or often, without a certificate", async () => {
+    const ended = (socket: Socket) => new Promise<void>((resolve) => socket.once("close", () => resolve()));
+    const open = () => {
+      const socket = connectTcp({ host: "127.0.0.1", port: server.port });
+      return socket.on("error", () => {}).resume();
+    };
+    const idle = Array.from({ length: UNPROVEN_LIMIT }, open);
+    await Promise.all(idle.map((socket) => new Promise((resolve) => socket.once("connect", resolve))));
+    await ended(open());
+    await assert.rejects(clientOf(n1).ping(), { class: "transient" });
+    assert.ok(idle.every(({ destroyed }) => !destroyed));
+    idle[0]?.destroy();
+    // The server hears of it a moment later.
+    await delay(100);
+    for (let i = 0; i < 3; i++) await clientOf(n1).ping();
+    await server.close();
+    await Promise.all(idle.map((socket) => socket.destroyed || ended(socket)));
+  });
+
+  test("whoever shows no certificate in time is sent away", { timeout: 5_000 }, async () => {
+    await server.close();
+    server = await startServer({ handshakeWithinMs: 50 });
+    const socket = connectTcp({ host: "127.0.0.1", port: server.port });
+    socket.on("error", () => {}).resume();
+    await new Promise<void>((resolve) => socket.once("close", () => resolve()));
+    await clientOf(n1).ping();
   });
 
   test("what is no request is refused, and the server goes on", async () => {
