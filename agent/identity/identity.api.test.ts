@@ -4,6 +4,7 @@ import { statSync } from "node:fs";
 import { after, before, describe, it } from "node:test";
 import "reflect-metadata";
 import * as x509 from "@peculiar/x509";
+import { agentClient } from "../../charts/quorate/testing.ts";
 import { type Clock, systemClock } from "../../clock.ts";
 import { type ControlPlane, startControlPlane, whyNoControlPlane } from "../../e2e/controlplane/index.ts";
 import { CERTIFICATE_SIGNING_REQUESTS, CONFIG_MAPS, KubeClient } from "../../kube/index.ts";
@@ -35,19 +36,22 @@ class LaterClock implements Clock {
 describe("the identity of an agent", { skip }, () => {
   let controlPlane: ControlPlane;
   let client: KubeClient;
+  /** With the rights of an agent. */
+  let agent: KubeClient;
   const log = processLog("identity-test");
   const requests = async () => (await client.list(CERTIFICATE_SIGNING_REQUESTS)).items;
 
   before(async () => {
     controlPlane = await startControlPlane();
     client = KubeClient.fromKubeconfig(controlPlane.kubeconfig);
+    agent = await agentClient(controlPlane, "lab", "n1");
     await controlPlane.kubectl(["create", "namespace", "lab"]);
   });
   after(() => controlPlane?.stop());
 
   it("needs the authority of the cluster first, and asks nobody without it", async () => {
     using host = new FakeHost();
-    const identity = new Identity({ client, host, clock: systemClock, log, node: "n1", namespace: "lab" });
+    const identity = new Identity({ client: agent, host, clock: systemClock, log, node: "n1", namespace: "lab" });
     await assert.rejects(identity.current([]), { reason: "NoAuthority", class: "transient" });
     assert.deepEqual(await requests(), []);
   });
@@ -60,7 +64,7 @@ describe("the identity of an agent", { skip }, () => {
     });
     const clock = new LaterClock();
     clock.hurry = 50;
-    const identity = new Identity({ client, host, clock, log, node: "n1", namespace: "lab" });
+    const identity = new Identity({ client: agent, host, clock, log, node: "n1", namespace: "lab" });
     await assert.rejects(identity.current(["10.6.0.1"]), { reason: "NotSigned", class: "transient" });
     await assert.rejects(identity.current(["10.6.0.1"]), { reason: "NotSigned" });
     const made = await requests();
@@ -74,7 +78,7 @@ describe("the identity of an agent", { skip }, () => {
     for (const { metadata } of await requests())
       await client.delete(CERTIFICATE_SIGNING_REQUESTS, { name: metadata.name });
     const clock = new LaterClock();
-    const identity = new Identity({ client, host, clock, log, node: "n1", namespace: "lab" });
+    const identity = new Identity({ client: agent, host, clock, log, node: "n1", namespace: "lab" });
     const refused = assert.rejects(identity.current([]), {
       reason: "NotSigned",
       class: "environment",

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
+import { agentClient } from "../../charts/quorate/testing.ts";
 import { systemClock } from "../../clock.ts";
 import { type Guest, REPLICATION_JOBS, type ReplicationJob, type ReplicationJobStatus } from "../../crds/index.ts";
 import { startApi } from "../../crds/testing.ts";
@@ -55,7 +56,7 @@ describe("the status of a job on a real API server", { skip }, () => {
     const runner = new JobRunner({
       node,
       namespace,
-      client,
+      client: await agentClient(controlPlane, namespace, node),
       clock: systemClock,
       log: Object.assign(processLog("test"), { level: "silent" }),
       jobs: () => [job],

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
+import { agentClient } from "../../charts/quorate/testing.ts";
 import { type Clock, systemClock } from "../../clock.ts";
 import { CLUSTER_NODES, type ClusterNode, GUESTS, type Guest } from "../../crds/index.ts";
 import { startApi } from "../../crds/testing.ts";
@@ -42,7 +43,7 @@ describe("who is let in, by watches of a real API server", { skip }, () => {
         }),
       });
     // The server, whose clock does not hurry, never ends a watch in time: each lives for as long as the cache bears it.
-    const settings = { client, namespace, clock: hurried, log };
+    const settings = { client: await agentClient(controlPlane, namespace, "n2"), namespace, clock: hurried, log };
     nodes = new WatchCache({ ...settings, type: CLUSTER_NODES });
     guests = new WatchCache({ ...settings, type: GUESTS });
     await Promise.all([nodes.start(), guests.start()]);

@@ -53,6 +53,7 @@ const RIGHTS: Record<string, [verb: string, may: "yes" | "no", what: string][]> 
     ["patch", "no", "certificates.k8s.io/certificatesigningrequests/approval"],
   ],
   "quorate-controllers": [
+    ["patch", "yes", "quorate.dev/clusters"],
     ["patch", "yes", "quorate.dev/guests"],
     ["patch", "yes", "quorate.dev/clusternodes"],
     ["patch", "yes", "quorate.dev/replicationjobs"],
@@ -74,7 +75,8 @@ const RIGHTS: Record<string, [verb: string, may: "yes" | "no", what: string][]> 
     ["sign", "no", "certificates.k8s.io/signers=kubernetes.io/kube-apiserver-client"],
     ["get", "no", "core/secrets=anything"],
     ["list", "no", "core/secrets"],
-    ["patch", "no", "quorate.dev/clusters"],
+    ["update", "no", "quorate.dev/clusters"],
+    ["delete", "no", "quorate.dev/clusters"],
     ["patch", "no", "quorate.dev/haresources"],
     ["update", "no", "quorate.dev/guests"],
     ["patch", "no", "quorate.dev/guests/status"],

@@ -4,6 +4,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { after, before, describe, it } from "node:test";
 import "reflect-metadata";
 import * as x509 from "@peculiar/x509";
+import { agentClient, controllersClient } from "../../charts/quorate/testing.ts";
 import { systemClock } from "../../clock.ts";
 import { CLUSTER_NODES } from "../../crds/index.ts";
 import { type ControlPlane, whyNoControlPlane } from "../../e2e/controlplane/index.ts";
@@ -66,7 +67,6 @@ describe("the certificates controller", { skip }, () => {
     const condition = status?.conditions?.find(({ type }) => type === "Denied");
     return `${condition?.reason}: ${condition?.message}`;
   };
-  const userClient = async (name: string) => KubeClient.fromKubeconfig(await controlPlane.kubeconfigFor({ name }));
   /** As a pod of the agent on a node: its token says which. */
   const podClient = async (node: string) => {
     const pod = {
@@ -103,23 +103,9 @@ describe("the certificates controller", { skip }, () => {
     client = KubeClient.fromKubeconfig(controlPlane.kubeconfig);
     for (const namespace of ["lab", "other", RELEASE]) await controlPlane.kubectl(["create", "namespace", namespace]);
     await controlPlane.kubectl(["create", "serviceaccount", "quorate-agent", "-n", RELEASE]);
-    // What the chart gives to agents.
-    await controlPlane.kubectl([
-      "create",
-      "clusterrole",
-      "ask",
-      "--verb=create,get",
-      "--resource=certificatesigningrequests.certificates.k8s.io",
-    ]);
-    await controlPlane.kubectl([
-      "create",
-      "clusterrolebinding",
-      "ask",
-      "--clusterrole=ask",
-      "--group=system:authenticated",
-    ]);
     const log = processLog("certificates-test");
-    running = runCertificates({ client, clock: systemClock, log, releaseNamespace: RELEASE }, stop.signal);
+    const controllers = await controllersClient(controlPlane);
+    running = runCertificates({ client: controllers, clock: systemClock, log, releaseNamespace: RELEASE }, stop.signal);
     const node = (name: string) => ({ kind: "ClusterNode", metadata: { name }, spec: {} });
     await applyAll(controlPlane, "lab", [
       { kind: "Cluster", metadata: { name: "lab" }, spec: { links: [{ network: "10.6.0.0/24" }] } },
@@ -170,7 +156,7 @@ describe("the certificates controller", { skip }, () => {
   });
 
   it("signs for the agent's unit of the node that it names", async () => {
-    const { status } = await answered(await ask(await userClient("quorate:agent:lab:n2"), "n2"));
+    const { status } = await answered(await ask(await agentClient(controlPlane, "lab", "n2"), "n2"));
     assert.ok(status?.certificate);
   });
 
@@ -180,7 +166,7 @@ describe("the certificates controller", { skip }, () => {
       /NotThisNodesAgent: a pod on node "n1" may not have the identity of node "n2"/,
     );
     assert.match(
-      await denial(await ask(await userClient("quorate:agent:lab:n1"), "n2")),
+      await denial(await ask(await agentClient(controlPlane, "lab", "n1"), "n2")),
       /NotThisNodesAgent: user "quorate:agent:lab:n1" is not the agent of node "n2"/,
     );
     assert.match(await denial(await ask(client, "n1")), /NotThisNodesAgent/);
@@ -192,7 +178,7 @@ describe("the certificates controller", { skip }, () => {
       /NoSuchNode: there is no ClusterNode "n3" in namespace "lab"/,
     );
     assert.match(
-      await denial(await ask(await userClient("quorate:agent:other:n1"), "n1", "other")),
+      await denial(await ask(await agentClient(controlPlane, "other", "n1"), "n1", "other")),
       /NoSuchNode: .*"other"/,
     );
   });

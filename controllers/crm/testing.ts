@@ -2,6 +2,8 @@
  * For tests of this folder: the CRM of one cluster on a real API server, in virtual time, with agents that behave as far as the API
  * shows it (Leases, results). Nothing else imports it.
  */
+import assert from "node:assert/strict";
+import { controllersClient } from "../../charts/quorate/testing.ts";
 import {
   CLUSTER_NODES,
   CLUSTERS,
@@ -53,6 +55,7 @@ interface Report {
 
 export class CrmWorld {
   readonly clock = new ManualClock();
+  /** Of an administrator; the leader has another, with the rights that the chart gives. */
   readonly client: KubeClient;
   readonly namespace: string;
   readonly options: WorldOptions;
@@ -62,9 +65,10 @@ export class CrmWorld {
   obeys = true;
   /** Of rounds, without conflicts. */
   readonly failures: string[] = [];
-  crm: ClusterCrm;
   incarnation = 1;
-  readonly #events: EventRecorder;
+  #controllers: KubeClient | undefined;
+  #events: EventRecorder | undefined;
+  #leader: ClusterCrm | undefined;
   #objects: ClusterObjects | undefined;
   #ring = 0;
 
@@ -72,17 +76,23 @@ export class CrmWorld {
     this.options = options;
     this.namespace = options.namespace;
     this.client = KubeClient.fromKubeconfig(options.controlPlane.kubeconfig);
-    this.#events = new EventRecorder({
-      client: this.client,
-      controller: "quorate.dev/ha",
-      instance: "test",
-      log: processLog("test"),
-    });
-    this.crm = this.newLeader();
+  }
+
+  get crm(): ClusterCrm {
+    return this.#leader ?? assert.fail("start the world first");
   }
 
   async start(): Promise<void> {
     const { controlPlane, namespace, nodes, cluster } = this.options;
+    const client = await controllersClient(controlPlane);
+    this.#controllers = client;
+    this.#events = new EventRecorder({
+      client,
+      controller: "quorate.dev/ha",
+      instance: "test",
+      log: processLog("test"),
+    });
+    this.newLeader();
     await controlPlane.kubectl(["create", "namespace", namespace]);
     await this.apply([
       {
@@ -101,17 +111,19 @@ export class CrmWorld {
 
   /** Another process leads: it has seen nothing. */
   newLeader(): ClusterCrm {
+    const client = this.#controllers ?? assert.fail("start the world first");
+    const events = this.#events ?? assert.fail("start the world first");
     const { wrap = (client: KubeClient) => client } = this.options;
     this.incarnation += 1;
-    this.crm = new ClusterCrm({
+    this.#leader = new ClusterCrm({
       namespace: this.namespace,
-      client: wrap(this.client),
+      client: wrap(client),
       clock: this.clock,
       log: processLog("test"),
-      events: this.#events,
+      events,
       objects: () => this.#objects,
     });
-    return this.crm;
+    return this.#leader;
   }
 
   /** Applies objects as a user does. */
@@ -201,7 +213,7 @@ export class CrmWorld {
   }
 
   async stop(): Promise<void> {
-    await this.#events.stop();
+    await this.#events?.stop();
   }
 
   async get<T extends KubeObject>(type: ResourceType<T>, name: string): Promise<T> {

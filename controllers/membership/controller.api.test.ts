@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
+import { controllersClient } from "../../charts/quorate/testing.ts";
 import { CLUSTER_NODES, CLUSTERS, CRM_HOLDER, nodeLeaseName } from "../../crds/index.ts";
 import { type ControlPlane, whyNoControlPlane } from "../../e2e/controlplane/index.ts";
 import {
@@ -71,7 +72,7 @@ describe("the membership controller", { skip }, () => {
       },
     });
     await watch.start();
-    controller = await startMembership({ client });
+    controller = await startMembership({ client: await controllersClient(controlPlane) });
   });
   after(async () => {
     for (const agent of agents.values()) await agent.stop();
@@ -141,7 +142,7 @@ describe("the membership controller", { skip }, () => {
     };
     const before = await revisions();
     await controller.stop();
-    controller = await startMembership({ client });
+    controller = await startMembership({ client: await controllersClient(controlPlane) });
     // Several looks of the new controller, seen by the renewals of the agents.
     const seen = agents.get("n1")?.loaded.length;
     await eventually(
@@ -319,7 +320,7 @@ describe("the membership controller", { skip }, () => {
     const key = await must(client, SECRETS, namespace, KEY_NAME);
     await controller.stop();
     await client.delete(SECRETS, { namespace, name: KEY_NAME });
-    controller = await startMembership({ client });
+    controller = await startMembership({ client: await controllersClient(controlPlane) });
     const object = await clusterIs("False KeyMissing");
     assert.match(
       object.status?.conditions?.find(({ type }) => type === "Ready")?.message ?? "",
@@ -328,7 +329,7 @@ describe("the membership controller", { skip }, () => {
     assert.equal(await client.get(SECRETS, { namespace, name: KEY_NAME }), undefined);
     await client.create(SECRETS, { metadata: { namespace, name: KEY_NAME }, data: key.data ?? {} });
     await controller.stop();
-    controller = await startMembership({ client });
+    controller = await startMembership({ client: await controllersClient(controlPlane) });
     await clusterIs("True Ready");
   });
 

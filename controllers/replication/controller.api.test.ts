@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
+import { controllersClient } from "../../charts/quorate/testing.ts";
 import {
   CLUSTER_NODES,
   CLUSTERS,
@@ -84,7 +85,7 @@ describe("the replication controller", { skip }, () => {
     client = KubeClient.fromKubeconfig(controlPlane.kubeconfig);
     await controlPlane.kubectl(["create", "namespace", namespace]);
     controller = await startReplication({
-      client,
+      client: await controllersClient(controlPlane),
       log: processLog("replication-test"),
       events: { event: ({ reason }) => void told.push(reason) },
     });
