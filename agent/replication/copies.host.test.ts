@@ -66,17 +66,23 @@ const kept = async (node: string) =>
     .split("\n")
     .filter(Boolean);
 
+/** Userland ZFS hears of the last close of a file some moments later. */
+function unmount(name: string, dataset: string): Promise<unknown> {
+  return until(`${name} to unmount ${dataset}`, () =>
+    lab
+      .node(name)
+      .zfs.zfs("unmount", dataset)
+      .then(
+        () => true,
+        () => false,
+      ),
+  );
+}
+
 /** As the guide says; it is mounted. */
 async function destroyKept(name: string, branch: string): Promise<void> {
-  const { zfs } = lab.node(name);
-  // Userland ZFS hears of the last close of a file some moments later.
-  await until("the unmount", () =>
-    zfs.zfs("unmount", branch).then(
-      () => true,
-      () => false,
-    ),
-  );
-  await zfs.zfs("destroy", "-r", branch);
+  await unmount(name, branch);
+  await lab.node(name).zfs.zfs("destroy", "-r", branch);
 }
 
 describe("the guest is recovered on n2 after n1 died", { skip }, () => {
@@ -145,16 +151,8 @@ test("two failovers, the second to older data that knows nothing of the first: t
   await lab.node("n2").storage.activate(root);
   // An administrator sets aside what n3 had written.
   const dataset = `tank/guests/vm-${vmid}-root`;
-  // Userland ZFS hears of the last close of a file some moments later.
-  await until("the rename", () =>
-    lab
-      .node("n3")
-      .zfs.zfs("rename", dataset, `tank/guests/aside-${vmid}`)
-      .then(
-        () => true,
-        () => false,
-      ),
-  );
+  await unmount("n3", dataset);
+  await lab.node("n3").zfs.zfs("rename", dataset, `tank/guests/aside-${vmid}`);
   assert.deepEqual(kindOf(await run(0, "n2", "n3")), ["full"]);
   await run(0, "n2", "n3");
   await lab.node("n3").storage.activate(root);
