@@ -72,6 +72,9 @@ interface Memory {
   published: string;
   publishedSinceMs: number;
   agentsSinceMs: number | undefined;
+  /** Names of the ClusterNodes. */
+  declared: string;
+  declaredSinceMs: number;
   keyGoodUntilMs: number;
 }
 
@@ -203,6 +206,8 @@ class MembershipController implements RunningController {
       published: "",
       publishedSinceMs: now,
       agentsSinceMs: undefined,
+      declared: "",
+      declaredSinceMs: now,
       keyGoodUntilMs: 0,
     };
     this.#memory.set(namespace, memory);
@@ -222,6 +227,11 @@ class MembershipController implements RunningController {
     }
     const identity = published === undefined ? "" : `${published.version} ${published.admitted.join()}`;
     if (memory.published !== identity) Object.assign(memory, { published: identity, publishedSinceMs: now });
+    const declared = nodes
+      .map(({ metadata }) => metadata.name)
+      .sort()
+      .join();
+    if (memory.declared !== declared) Object.assign(memory, { declared, declaredSinceMs: now });
     const agents = new Map(nodes.map(({ metadata: { name } }) => [name, this.#ages.read(namespace, name)]));
     if (memory.agentsSinceMs === undefined && [...agents.values()].some(({ sight }) => sight.state === "Alive"))
       memory.agentsSinceMs = now;
@@ -236,6 +246,7 @@ class MembershipController implements RunningController {
       resolved: await this.#names.resolve(hostNamesOf(nodes)),
       publishedForMs: now - memory.publishedSinceMs,
       agentsForMs: memory.agentsSinceMs === undefined ? 0 : now - memory.agentsSinceMs,
+      declaredForMs: now - memory.declaredSinceMs,
       wallMs: this.#clock.wallMs(),
     };
     return { view, configMap };

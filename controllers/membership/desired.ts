@@ -60,6 +60,7 @@ export function desiredFrom(input: DesiredInput): DesiredOutput {
     const wish = desiredNode(node, input, addresses.get(node.metadata.name) ?? new Map(), links, taken, problems);
     if (wish !== undefined) desiredNodes.push(wish);
   }
+  const unnumbered = nodes.find(({ metadata, spec }) => spec.nodeId === undefined && !metadata.deletionTimestamp);
   const settingsHeld = input.timingsProblem;
   const cryptoHeld = cryptoObstacle(nodes);
   const { qdevice, quorumOverride } = spec;
@@ -75,6 +76,7 @@ export function desiredFrom(input: DesiredInput): DesiredOutput {
       realtime: cluster.metadata.annotations?.[SCHED_RR_ANNOTATION] !== "no",
       links,
       nodes: desiredNodes,
+      ...(unnumbered === undefined ? {} : { unnumbered: unnumbered.metadata.name }),
       ...(qdevice === undefined
         ? {}
         : {

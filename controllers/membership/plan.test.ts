@@ -62,6 +62,7 @@ const view = (changes: Partial<View> = {}): View => ({
   resolved: new Map(),
   publishedForMs: 60_000,
   agentsForMs: 60_000,
+  declaredForMs: 60_000,
   wallMs,
   ...changes,
 });
@@ -519,4 +520,16 @@ test("ids: the smallest never used, in order of age, then of name", () => {
   };
   const nodes = [fresh("b", created), fresh("a", created), fresh("old", "2025-01-01T00:00:00Z"), node(5)];
   assert.deepEqual(Object.fromEntries(allocateNodeIds(nodes, 3)), { old: 4, a: 6, b: 7 });
+});
+
+test("a cluster does not form while a node has no id: of three that were declared, one would be it", () => {
+  const withoutId = (n: number): ClusterNode => {
+    const { nodeId: _, ...rest } = node(n).spec;
+    return { ...node(n, {}, {}), spec: rest };
+  };
+  const { decision } = planMembership(view({ nodes: [node(1), withoutId(2), withoutId(3)] }));
+  assert.deepEqual(
+    [decision.step, decision.node, decision.publish, decision.reason],
+    ["WaitForNodes", "n2", undefined, "n2 is to have an id first"],
+  );
 });

@@ -36,6 +36,7 @@ export interface View {
   readonly resolved: ReadonlyMap<string, string>;
   readonly publishedForMs: number;
   readonly agentsForMs: number;
+  readonly declaredForMs: number;
   /** Milliseconds since the epoch, for what objects show and for the end of an override. */
   readonly wallMs: number;
 }
@@ -184,6 +185,7 @@ function decide(view: View, { desired }: DesiredOutput, agreement: Agreement | u
     membership: isAgreed ? agreement.members : undefined,
     publishedForMs: view.publishedForMs,
     agentsForMs: view.agentsForMs,
+    declaredForMs: view.declaredForMs,
   });
 }
 

@@ -31,6 +31,8 @@ export interface Desired {
   readonly links: readonly DesiredLink[];
   /** In the order in which they shall join. */
   readonly nodes: readonly DesiredNode[];
+  /** A ClusterNode that has no id yet, so that it is not among the nodes. */
+  readonly unnumbered?: string;
   readonly qdevice?: QDeviceWish;
   readonly override?: { readonly expectedVotes: number };
   /** Why settings of the whole cluster are not rolled out as they are; nodes still come and go. */
@@ -73,6 +75,8 @@ export interface Observed {
   readonly publishedForMs: number;
   /** How long the first agent has been there, as this controller saw it; for forming a cluster. */
   readonly agentsForMs: number;
+  /** How long the same ClusterNodes have been declared, as this controller saw it; for forming a cluster. */
+  readonly declaredForMs: number;
 }
 
 export interface NodeObserved {
@@ -98,5 +102,7 @@ export interface Step {
 export const LOAD_DEADLINE_MS = 30_000;
 /** A reverted change is tried once more after this long. */
 export const REFUSED_FOR_MS = 600_000;
+/** How long the ClusterNodes must have been the same when a cluster forms: those of one `kubectl apply` come one after the other. */
+export const FORMING_SETTLE_MS = 1_000;
 /** How long the forming of a cluster waits for the agents of all its nodes. */
 export const FORMING_PATIENCE_MS = 20_000;

@@ -22,6 +22,7 @@ class World {
   readonly steps: string[] = [];
   publishedForMs = 0;
   agentsForMs = 60_000;
+  declaredForMs = 60_000;
 
   constructor(nodes: number, changes: Partial<Desired> = {}) {
     this.desired = desired(nodes, changes);
@@ -74,6 +75,7 @@ class World {
       membership: this.quorate ? this.membership : undefined,
       publishedForMs: this.publishedForMs,
       agentsForMs: this.agentsForMs,
+      declaredForMs: this.declaredForMs,
     };
   }
 
@@ -177,6 +179,18 @@ describe("forming a cluster", () => {
     world.agentsForMs = 20_000;
     world.decide();
     assert.deepEqual(votesOf(world.config), { n1: 1, n2: 1 });
+  });
+  test("does not begin with a part of what one apply declares", () => {
+    const world = new World(3);
+    world.declaredForMs = 999;
+    assert.equal(world.decide().step, "WaitForNodes");
+    world.declaredForMs = 1_000;
+    const { desired: all } = world;
+    // The ids are written one after the other, and seen so.
+    world.desired = { ...all, nodes: all.nodes.slice(0, 2), unnumbered: "n3" };
+    assert.equal(world.decide().step, "WaitForNodes");
+    world.desired = all;
+    assert.equal(world.decide().step, "Form");
   });
   test("a mistake can be corrected before the first quorum", () => {
     const world = new World(2);

@@ -15,6 +15,7 @@ import {
   type Desired,
   type DesiredNode,
   FORMING_PATIENCE_MS,
+  FORMING_SETTLE_MS,
   LOAD_DEADLINE_MS,
   type Observed,
   type Published,
@@ -123,6 +124,10 @@ function form(desired: Desired, observed: Observed): Decision {
   if (late !== undefined && observed.agentsForMs < FORMING_PATIENCE_MS) {
     return { step: "WaitForAgents", node: late.name, reason: late.notReady ?? "" };
   }
+  if (!recovered && desired.unnumbered !== undefined)
+    return { step: "WaitForNodes", node: desired.unnumbered, reason: `${desired.unnumbered} is to have an id first` };
+  if (!recovered && observed.declaredForMs < FORMING_SETTLE_MS)
+    return { step: "WaitForNodes", reason: "a ClusterNode was just declared or deleted; more may follow" };
   const config = normalize(configOf(desired, ready));
   return say(
     recovered ? "Recover" : "Form",
