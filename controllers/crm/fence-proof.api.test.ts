@@ -1,30 +1,23 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { CLUSTER_NODES, type ClusterNode, HA_RESOURCES } from "../../crds/index.ts";
-import { type ControlPlane, whyNoControlPlane } from "../../e2e/controlplane/index.ts";
+import { whyNoControlPlane } from "../../e2e/controlplane/index.ts";
 import type { KubeClient } from "../../kube/index.ts";
-import { eventually, startApi } from "../membership/testing.ts";
+import { eventually } from "../membership/testing.ts";
 import { FIELD_MANAGER, PROOF_FIELD_MANAGER } from "./objects.ts";
 import { nodeStatus } from "./records.ts";
-import { CrmWorld } from "./testing.ts";
+import { type CrmWorld, CrmWorlds } from "./testing.ts";
 
 const skip = whyNoControlPlane() ?? false;
 
 describe("the proof of a fence, as ClusterNode.status shows it", { skip }, () => {
-  let controlPlane: ControlPlane;
-  const worlds: CrmWorld[] = [];
+  let worlds: CrmWorlds;
 
   const world = async (namespace: string, wrap?: (client: KubeClient) => KubeClient) => {
-    const made = new CrmWorld({
-      controlPlane,
-      namespace,
-      nodes: ["n1", "n2", "n3"],
-      ...(wrap === undefined ? {} : { wrap }),
-    });
-    worlds.push(made);
-    await made.start();
+    const nodes = ["n1", "n2", "n3"];
+    const made = await worlds.world({ namespace, nodes, ...(wrap === undefined ? {} : { wrap }) });
     // As the other writers leave them: the membership controller, and each node's agent.
-    for (const name of ["n1", "n2", "n3"]) {
+    for (const name of nodes) {
       const metadata = { name, namespace };
       await made.client.applyStatus(
         CLUSTER_NODES,
@@ -55,16 +48,10 @@ describe("the proof of a fence, as ClusterNode.status shows it", { skip }, () =>
   const node = (made: CrmWorld) => made.get(CLUSTER_NODES, "n1");
 
   before(async () => {
-    controlPlane = await startApi();
+    worlds = await CrmWorlds.start();
   });
   after(async () => {
-    for (const each of worlds) await each.stop();
-    assert.deepEqual(
-      worlds.flatMap(({ failures }) => failures),
-      [],
-      "no round failed",
-    );
-    await controlPlane?.stop();
+    await worlds?.stop();
   });
 
   it("is there from the first moment, ends in a fence that says what proved it, and goes when the node is back", async () => {

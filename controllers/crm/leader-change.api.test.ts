@@ -1,20 +1,16 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { HA_RESOURCES } from "../../crds/index.ts";
-import { type ControlPlane, whyNoControlPlane } from "../../e2e/controlplane/index.ts";
-import { startApi } from "../membership/testing.ts";
-import { CrmWorld } from "./testing.ts";
+import { whyNoControlPlane } from "../../e2e/controlplane/index.ts";
+import { type CrmWorld, CrmWorlds } from "./testing.ts";
 
 const skip = whyNoControlPlane() ?? false;
 const NODES = ["n1", "n2", "n3", "n4", "n5"];
 
 describe("what a leader knew of a guest, its successor knows", { skip }, () => {
-  let controlPlane: ControlPlane;
-  const worlds: CrmWorld[] = [];
+  let worlds: CrmWorlds;
   const world = async (namespace: string) => {
-    const made = new CrmWorld({ controlPlane, namespace, nodes: NODES });
-    worlds.push(made);
-    await made.start();
+    const made = await worlds.world({ namespace, nodes: NODES });
     await made.service("web1", "n1");
     await made.until("web1 runs", async () => (await web1(made))?.result?.outcome === "Ok");
     await made.pass(3);
@@ -23,16 +19,10 @@ describe("what a leader knew of a guest, its successor knows", { skip }, () => {
   const web1 = async (made: CrmWorld) => (await made.get(HA_RESOURCES, "web1")).status;
 
   before(async () => {
-    controlPlane = await startApi();
+    worlds = await CrmWorlds.start();
   });
   after(async () => {
-    for (const each of worlds) await each.stop();
-    assert.deepEqual(
-      worlds.flatMap(({ failures }) => failures),
-      [],
-      "no round failed",
-    );
-    await controlPlane?.stop();
+    await worlds?.stop();
   });
 
   it("a guest that was just given to a second node is recovered when that is lost too and the leader with it", async () => {

@@ -1,21 +1,18 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { HA_RESOURCES } from "../../crds/index.ts";
-import { type ControlPlane, whyNoControlPlane } from "../../e2e/controlplane/index.ts";
-import { eventually, startApi } from "../membership/testing.ts";
-import { CrmWorld } from "./testing.ts";
+import { whyNoControlPlane } from "../../e2e/controlplane/index.ts";
+import { eventually } from "../membership/testing.ts";
+import { type CrmWorld, CrmWorlds } from "./testing.ts";
 
 const skip = whyNoControlPlane() ?? false;
 
 describe("a guest that failed over and is replaced by a file with its old node", { skip }, () => {
-  let controlPlane: ControlPlane;
-  const worlds: CrmWorld[] = [];
+  let worlds: CrmWorlds;
   const web1 = async (world: CrmWorld) => (await world.get(HA_RESOURCES, "web1")).status;
   /** It runs on n2. */
   const failedOver = async (namespace: string) => {
-    const world = new CrmWorld({ controlPlane, namespace, nodes: ["n1", "n2", "n3"] });
-    worlds.push(world);
-    await world.start();
+    const world = await worlds.world({ namespace, nodes: ["n1", "n2", "n3"] });
     await world.service("web1", "n1");
     await world.until("web1 runs", async () => (await web1(world))?.result?.outcome === "Ok");
     await world.pass(3);
@@ -27,21 +24,15 @@ describe("a guest that failed over and is replaced by a file with its old node",
     return world;
   };
   const remove = async (world: CrmWorld, kind: string) => {
-    await controlPlane.kubectl(["delete", kind, "web1", "-n", world.namespace]);
+    await worlds.controlPlane.kubectl(["delete", kind, "web1", "-n", world.namespace]);
   };
   const error = async (world: CrmWorld) => (await web1(world))?.conditions?.find(({ type }) => type === "Error");
 
   before(async () => {
-    controlPlane = await startApi();
+    worlds = await CrmWorlds.start();
   });
   after(async () => {
-    for (const each of worlds) await each.stop();
-    assert.deepEqual(
-      worlds.flatMap(({ failures }) => failures),
-      [],
-      "no round failed",
-    );
-    await controlPlane?.stop();
+    await worlds?.stop();
   });
 
   it("is never ordered to start there, whoever leads, and what the condition says leads out", async () => {
@@ -64,7 +55,7 @@ describe("a guest that failed over and is replaced by a file with its old node",
       /kubectl patch (\w+) (\w+) -n replaced --type=merge( --field-manager=\S+)? -p '(.*?\}\})'/g,
     )) {
       const by = manager === "" ? [] : [manager.trim()];
-      await controlPlane.kubectl(["patch", kind, name, "-n", "replaced", "--type=merge", ...by, "-p", patch]);
+      await worlds.controlPlane.kubectl(["patch", kind, name, "-n", "replaced", "--type=merge", ...by, "-p", patch]);
       await world.pass(5);
     }
     await world.until("it is started", async () => (await web1(world))?.state === "Started");

@@ -1,14 +1,14 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { HA_GROUPS, HA_RULES, MIGRATIONS } from "../../crds/index.ts";
-import { type ControlPlane, whyNoControlPlane } from "../../e2e/controlplane/index.ts";
-import { eventually, startApi } from "../membership/testing.ts";
-import { CrmWorld } from "./testing.ts";
+import { whyNoControlPlane } from "../../e2e/controlplane/index.ts";
+import { eventually } from "../membership/testing.ts";
+import { type CrmWorld, CrmWorlds } from "./testing.ts";
 
 const skip = whyNoControlPlane() ?? false;
 
 describe("what became of rules, groups and migrations", { skip }, () => {
-  let controlPlane: ControlPlane;
+  let worlds: CrmWorlds;
   let world: CrmWorld;
   const rule = (name: string, spec: object) => ({ kind: "HARule", metadata: { name }, spec });
   const apart = (...resources: string[]) => ({ resourceAffinity: { affinity: "Apart", resources } });
@@ -30,16 +30,13 @@ describe("what became of rules, groups and migrations", { skip }, () => {
     );
 
   before(async () => {
-    controlPlane = await startApi();
-    world = new CrmWorld({ controlPlane, namespace: "rules", nodes: ["n1", "n2", "n3"] });
-    await world.start();
+    worlds = await CrmWorlds.start();
+    world = await worlds.world({ namespace: "rules", nodes: ["n1", "n2", "n3"] });
     for (const name of ["web1", "web2", "db1"]) await world.service(name, "n1");
     await world.pass(5);
   });
   after(async () => {
-    await world?.stop();
-    assert.deepEqual(world?.failures, []);
-    await controlPlane?.stop();
+    await worlds?.stop();
   });
 
   it("a rule says about whom it decides, and which names it does not know", async () => {
@@ -65,9 +62,9 @@ describe("what became of rules, groups and migrations", { skip }, () => {
       /^False ContradictsKeepApart not in force: a keep-apart rule wants two of its services on different nodes \(see HARule "spread"\)\. Take one of the guests out of one of the rules, or disable one rule\.$/,
     );
     await says("spread", /^False ContradictsKeepTogether .*\(see HARule "same"\)/);
-    await controlPlane.kubectl(["delete", "harule", "same", "-n", "rules"]);
+    await worlds.controlPlane.kubectl(["delete", "harule", "same", "-n", "rules"]);
     await says("spread", /^True InForce/);
-    const { stdout } = await controlPlane.kubectl(["get", "harule", "spread", "-n", "rules"]);
+    const { stdout } = await worlds.controlPlane.kubectl(["get", "harule", "spread", "-n", "rules"]);
     assert.match(stdout, /spread +true +Apart +True +InForce/);
   });
 

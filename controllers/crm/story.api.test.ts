@@ -1,30 +1,27 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { HA_RESOURCES } from "../../crds/index.ts";
-import { type ControlPlane, whyNoControlPlane } from "../../e2e/controlplane/index.ts";
-import { eventually, startApi } from "../membership/testing.ts";
-import { CrmWorld } from "./testing.ts";
+import { whyNoControlPlane } from "../../e2e/controlplane/index.ts";
+import { eventually } from "../membership/testing.ts";
+import { type CrmWorld, CrmWorlds } from "./testing.ts";
 
 const skip = whyNoControlPlane() ?? false;
 
 describe("kubectl describe haresource", { skip }, () => {
-  let controlPlane: ControlPlane;
+  let worlds: CrmWorlds;
   let world: CrmWorld;
   const web1 = async () => (await world.get(HA_RESOURCES, "web1")).status;
   const error = async () => (await web1())?.conditions?.find(({ type }) => type === "Error");
 
   before(async () => {
-    controlPlane = await startApi();
-    world = new CrmWorld({ controlPlane, namespace: "story", nodes: ["n1", "n2", "n3"] });
-    await world.start();
+    worlds = await CrmWorlds.start();
+    world = await worlds.world({ namespace: "story", nodes: ["n1", "n2", "n3"] });
     await world.service("web1", "n1", { maxRelocate: 0 });
     await world.until("web1 runs", async () => (await web1())?.result?.outcome === "Ok");
     await world.pass(3);
   });
   after(async () => {
-    await world?.stop();
-    assert.deepEqual(world?.failures, []);
-    await controlPlane?.stop();
+    await worlds?.stop();
   });
 
   it("tells the story of a failover in order", async () => {
@@ -43,7 +40,7 @@ describe("kubectl describe haresource", { skip }, () => {
       () => world.story("HAResource", "web1"),
       (told) => assert.deepEqual(told, story),
     );
-    const { stdout } = await controlPlane.kubectl(["describe", "haresource", "web1", "-n", "story"]);
+    const { stdout } = await worlds.controlPlane.kubectl(["describe", "haresource", "web1", "-n", "story"]);
     const shown = story.map((line) => stdout.indexOf(line.slice(line.indexOf(": ") + 2)));
     assert.ok(
       shown.every((at) => at !== -1),
@@ -88,7 +85,7 @@ describe("kubectl describe haresource", { skip }, () => {
     assert.ok(disable && start, given?.message);
     const run = async (line: string) => {
       const [, patch = ""] = /-p '(.*)'/.exec(line) ?? [];
-      await controlPlane.kubectl(["patch", "haresource", "web1", "-n", "story", "--type=merge", "-p", patch]);
+      await worlds.controlPlane.kubectl(["patch", "haresource", "web1", "-n", "story", "--type=merge", "-p", patch]);
     };
     await run(disable);
     await world.until("Stopped", async () => (await web1())?.state === "Stopped");

@@ -33,6 +33,7 @@ import {
 } from "../../kube/index.ts";
 import { ManualClock } from "../../kube/testing.ts";
 import { processLog } from "../../log.ts";
+import { startApi } from "../membership/testing.ts";
 import { ClusterCrm } from "./cluster-crm.ts";
 import type { ClusterObjects } from "./objects.ts";
 
@@ -51,6 +52,38 @@ interface Report {
   readonly members: readonly string[];
   readonly quorate: boolean;
   readonly qdeviceVotes?: number;
+}
+
+/** An API server, and worlds in namespaces of it. No round of any may fail. */
+export class CrmWorlds {
+  readonly controlPlane: ControlPlane;
+  readonly #worlds: CrmWorld[] = [];
+
+  private constructor(controlPlane: ControlPlane) {
+    this.controlPlane = controlPlane;
+  }
+
+  static async start(): Promise<CrmWorlds> {
+    return new CrmWorlds(await startApi());
+  }
+
+  /** Its nodes are members, and it has no services yet. */
+  async world(options: Omit<WorldOptions, "controlPlane">): Promise<CrmWorld> {
+    const made = new CrmWorld({ ...options, controlPlane: this.controlPlane });
+    this.#worlds.push(made);
+    await made.start();
+    return made;
+  }
+
+  async stop(): Promise<void> {
+    for (const each of this.#worlds) await each.stop();
+    await this.controlPlane.stop();
+    assert.deepEqual(
+      this.#worlds.flatMap(({ failures }) => failures),
+      [],
+      "no round failed",
+    );
+  }
 }
 
 export class CrmWorld {
