@@ -70,3 +70,34 @@ describe("the time-out of the watchdog", () => {
     assert.deepEqual(of(report({ watchdog: { device, timeoutSeconds: 10, armed: true } }, armed)), [10, true]);
   });
 });
+
+describe("the links", () => {
+  const seen = (members: number[], quorate: boolean, ...up: Record<number, boolean>[]) => {
+    const links = up.map((peers, number) => ({
+      number,
+      peers: Object.entries(peers).map(([nodeId, connected]) => ({ nodeId: Number(nodeId), connected, downCount: 0 })),
+    }));
+    const { linksUp, conditions } = report({
+      corosync: {
+        quorum: {
+          state: "Running",
+          quorate,
+          members: members.map((nodeId) => ({ nodeId })),
+        } as unknown as CorosyncStatus["quorum"],
+        running: { configVersion: 2, configuredNodes: [], memberConfigVersions: [], links },
+      },
+    });
+    const healthy = conditions?.find(({ type }) => type === "LinksHealthy");
+    return `${linksUp} ${healthy?.status} ${healthy?.reason}`;
+  };
+
+  test("are healthy when they reach every member; a host that is off is not their fault", () => {
+    assert.equal(seen([1, 2, 3], true, { 2: true, 3: true }, { 2: true, 3: true }), "2/2 True AllPeersUp");
+    assert.equal(seen([1, 2], true, { 2: true, 3: false }, { 2: true, 3: false }), "2/2 True AllPeersUp");
+    assert.equal(seen([1, 2, 3], true, { 2: true, 3: true }, { 2: true, 3: false }), "1/2 False PeersDown");
+  });
+
+  test("are all missed on the side that lost quorum", () => {
+    assert.equal(seen([1], false, { 2: false, 3: false }, { 2: false, 3: false }), "0/2 False PeersDown");
+  });
+});

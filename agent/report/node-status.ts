@@ -1,6 +1,6 @@
 import { cpus, networkInterfaces, totalmem } from "node:os";
 import type { ClusterNodeStatus, ConfigLoad } from "../../crds/index.ts";
-import type { CorosyncStatus } from "../corosync/index.ts";
+import type { CorosyncStatus, LinkStatus } from "../corosync/index.ts";
 
 /** What the agent knows of its host at one moment. */
 export interface NodeFacts {
@@ -71,7 +71,7 @@ export function nodeStatus(
     peersUp: link.peers.filter((peer) => peer.connected).length,
     peersTotal: link.peers.length,
   }));
-  const healthy = links.filter((link) => link.peersUp === link.peersTotal).length;
+  const healthy = (running?.links ?? []).filter(reachesMembers(quorum)).length;
   const armed = watchdog?.armed === true && watchdog.timeoutSeconds !== undefined;
   // A watchdog of which nothing newer is known counts on as it was set last: fencing waits for it.
   const timeoutSeconds =
@@ -146,8 +146,8 @@ export function nodeStatus(
             healthy === links.length,
             healthy === links.length ? "AllPeersUp" : "PeersDown",
             healthy === links.length
-              ? "every link reaches every node"
-              : `${links.length - healthy} of ${links.length} links do not reach every node`,
+              ? "every link reaches every member"
+              : `${links.length - healthy} of ${links.length} links do not reach every member`,
           ),
       condition(
         "WatchdogArmed",
@@ -159,4 +159,14 @@ export function nodeStatus(
       ),
     ],
   };
+}
+
+/**
+ * A host that is off is no fault of the links to it; its own ClusterNode shows it. On the side without quorum nobody can tell which it
+ * is, so there all peers are missed.
+ */
+function reachesMembers(quorum: CorosyncStatus["quorum"] | undefined): (link: LinkStatus) => boolean {
+  const members =
+    quorum?.state === "Running" && quorum.quorate ? new Set(quorum.members.map(({ nodeId }) => nodeId)) : undefined;
+  return ({ peers }) => peers.every(({ nodeId, connected }) => connected || members?.has(nodeId) === false);
 }
