@@ -21,7 +21,7 @@ Real hosts on this machine (Linux, root): whole Debians as containers, with coro
                                 bring up hosts n1 to nN and a control plane
   status                        what is up, what is cut
   down [--all]                  end and remove it, also what a crash left
-  exec HOST COMMAND [ARG ...]   run a command in a host
+  exec HOST COMMAND [ARG ...]   run a command in a host (--name goes before it)
   shell [HOST]                  a shell in a host, or in the lab's network
 
   cut HOST [--link 0|1] [--corosync] [--api] [--from HOST]
