@@ -1,11 +1,11 @@
 import { classify, QuorateError } from "../../errors.ts";
-import type { StorageDriver, VolumeRef } from "../storage/index.ts";
 import { type UnitLoad, unitLoads } from "./load.ts";
 import { guestId, imageFile, invalid, runtimeFolder, unitOf } from "./names.ts";
 import { QemuDriver, type QemuOptions } from "./qemu.ts";
 import { markedServices, ServiceDriver, serviceUnit } from "./service.ts";
 import type { GuestDefinition, GuestDriver, GuestKey, GuestProcess, GuestStatus, StopOptions } from "./types.ts";
 import { HostUnits } from "./units.ts";
+import { storageOf } from "./volumes.ts";
 
 const TIMEOUT_MS = 15_000;
 
@@ -50,7 +50,7 @@ export class Guests implements GuestDriver {
     const driver = this.#driver(guest);
     // A machine's own driver does, for it needs their paths.
     if (driver === this.#service)
-      for (const ref of guest.volumes) await this.#storage(guest, ref).activate(ref, guest.uid);
+      for (const ref of guest.volumes) await storageOf(guest, ref, this.#options.storage).activate(ref, guest.uid);
     await driver.start(guest, signal);
   }
 
@@ -102,7 +102,7 @@ export class Guests implements GuestDriver {
    */
   async provision(guest: GuestDefinition): Promise<void> {
     for (const [i, ref] of guest.volumes.entries()) {
-      const storage = this.#storage(guest, ref);
+      const storage = storageOf(guest, ref, this.#options.storage);
       const wanted = i === 0 ? guest.machine?.image : undefined;
       const image = wanted === undefined ? undefined : await this.#image(wanted);
       await storage.ensureVolume(ref, {
@@ -145,16 +145,6 @@ export class Guests implements GuestDriver {
       // QEMU appends, so what it writes next begins at the new end.
       if (Number(stdout) > maxBytes) await host.run("truncate", ["-s", "0", "--", log], { timeoutMs: TIMEOUT_MS });
     }
-  }
-
-  #storage(guest: GuestDefinition, ref: VolumeRef): StorageDriver {
-    const storage = this.#options.storage(ref.storage);
-    if (storage !== undefined) return storage;
-    throw new QuorateError(
-      "environment",
-      "StorageMissing",
-      `storage "${ref.storage}" of guest "${guest.name}" is not on this node`,
-    );
   }
 
   async #image(name: string): Promise<string> {

@@ -16,6 +16,7 @@ import type {
   StopOptions,
 } from "./types.ts";
 import { HostUnits, type UnitStatus } from "./units.ts";
+import { storageOf } from "./volumes.ts";
 
 export interface QemuOptions {
   readonly host: Host;
@@ -315,15 +316,7 @@ export class QemuDriver implements GuestDriver {
 
   /** Every volume there, writable and this node's own, or nothing is started. */
   async #disk(guest: GuestDefinition, ref: VolumeRef): Promise<Disk> {
-    const storage = this.#options.storage(ref.storage);
-    if (storage === undefined) {
-      throw new QuorateError(
-        "environment",
-        "StorageMissing",
-        `storage "${ref.storage}" of guest "${guest.name}" is not on this node`,
-      );
-    }
-    const { path } = await storage.activate(ref, guest.uid);
+    const { path } = await storageOf(guest, ref, this.#options.storage).activate(ref, guest.uid);
     const read = [`if=${path}`, "of=/dev/null", "bs=4096", "count=1", "iflag=direct", "status=none"];
     const { exitCode } = await this.#host.run("dd", read, { timeoutMs: TIMEOUT_MS, exitCodes: [0, 1] });
     return { volume: ref.volume, path, direct: exitCode === 0 };

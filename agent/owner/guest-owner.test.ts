@@ -219,6 +219,15 @@ class Node {
     });
   }
 
+  /** It has a copy of the only disk, takes it over, and the machine does not start the first time. */
+  async takeOverAndFailToStart(): Promise<void> {
+    this.disks = { root: copy(run(1)) };
+    this.startFails = true;
+    await assert.rejects(this.start(), /did not start/);
+    this.activate("root");
+    this.startFails = false;
+  }
+
   /** As activation does: the disk is the node's own from then on. */
   activate(volume: string): void {
     delete this.disks[volume]?.replicaOf;
@@ -269,11 +278,7 @@ describe("the mark of a take-over", () => {
   it("counts no more when the guest ran anywhere since, on the same node too", async () => {
     using host = new FakeHost();
     const node = new Node(host);
-    node.disks = { root: copy(run(1)) };
-    node.startFails = true;
-    await assert.rejects(node.start(), /did not start/);
-    node.activate("root");
-    node.startFails = false;
+    await node.takeOverAndFailToStart();
     // HA took it to n3, and back to n1, where it wrote for weeks until n1 died again.
     node.object = guest({ startedAt: "2026-11-02T00:00:00Z" });
     await assert.rejects(node.start(), { reason: "StaleData" });
@@ -291,11 +296,7 @@ describe("the mark of a take-over", () => {
       using host = new FakeHost();
       const node = new Node(host);
       node.object = guest(taken);
-      node.disks = { root: copy(run(1)) };
-      node.startFails = true;
-      await assert.rejects(node.start(), /did not start/);
-      node.activate("root");
-      node.startFails = false;
+      await node.takeOverAndFailToStart();
       node.object = guest(seen);
       await node.owner.forgetTakeOvers();
       node.object = guest(taken);
@@ -326,11 +327,7 @@ describe("the mark of a take-over", () => {
     for (const change of changes) {
       using host = new FakeHost();
       const node = new Node(host);
-      node.disks = { root: copy(run(1)) };
-      node.startFails = true;
-      await assert.rejects(node.start(), /did not start/);
-      node.activate("root");
-      node.startFails = false;
+      await node.takeOverAndFailToStart();
       await change(node, host);
       await assert.rejects(node.start(), { reason: "StaleData" });
     }

@@ -40,8 +40,7 @@ export class DirectoryStorage implements StorageDriver {
   ): Promise<{ path: string }> {
     const directory = this.#directory(id);
     await this.#requireRoot();
-    await this.requireGuest(id, options.guest);
-    const unsaid = (await this.#guestOf(id)) === undefined;
+    const unsaid = (await this.#requireGuest(id, options.guest)) === undefined;
     // This guest never had a disk, so it did not make this one.
     if (unsaid && (await this.#exists(id)))
       throw otherGuest(
@@ -55,7 +54,7 @@ export class DirectoryStorage implements StorageDriver {
   }
 
   async requireGuest(id: VolumeId, guest: string | undefined): Promise<void> {
-    requireGuest(this.#directory(id), await this.#guestOf(id), guest, this.#adopt(id, guest));
+    await this.#requireGuest(id, guest);
   }
 
   async activate(id: VolumeId, guest?: string): Promise<{ path: string }> {
@@ -75,8 +74,7 @@ export class DirectoryStorage implements StorageDriver {
         `${path} cannot be written; is its file system mounted read-only?`,
       );
     }
-    await this.requireGuest(id, guest);
-    if ((await this.#guestOf(id)) === undefined) await this.#say(id, guest);
+    if ((await this.#requireGuest(id, guest)) === undefined) await this.#say(id, guest);
     return { path };
   }
 
@@ -98,9 +96,11 @@ export class DirectoryStorage implements StorageDriver {
     return stdout.trim() !== "" && (await fileSize(this.#host, `${this.#directory(id)}/${DISK_FILE}`)) !== undefined;
   }
 
-  async #guestOf(id: VolumeId): Promise<string | undefined> {
-    const said = (await this.#host.readFile(`${this.#directory(id)}/${GUEST_FILE}`))?.toString().trim();
-    return said === "" ? undefined : said;
+  /** @returns what the volume says, which is of this guest, or nothing. */
+  async #requireGuest(id: VolumeId, guest: string | undefined): Promise<string | undefined> {
+    const said = (await this.#host.readFile(`${this.#directory(id)}/${GUEST_FILE}`))?.toString().trim() || undefined;
+    requireGuest(this.#directory(id), said, guest, this.#adopt(id, guest));
+    return said;
   }
 
   async #say(id: VolumeId, guest: string | undefined): Promise<void> {

@@ -62,7 +62,7 @@ export class ZfsStorage implements StorageDriver {
       const guest = options.guest === undefined ? [] : ["-o", `${GUEST_PROPERTY}=${checkedUid(options.guest)}`];
       await this.#zfs.change("create", "-o", "atime=off", ...guest, dataset);
       properties = await this.#properties(dataset);
-    } else requireGuest(dataset, localOf(properties, GUEST_PROPERTY), options.guest, adopt(dataset, options.guest));
+    } else requireOwner(dataset, properties, options.guest);
     const job = properties && replicaOf(properties);
     if (job !== undefined) {
       throw new QuorateError(
@@ -84,8 +84,7 @@ export class ZfsStorage implements StorageDriver {
   async requireGuest(id: VolumeId, guest: string | undefined): Promise<void> {
     const dataset = this.#of(id);
     const properties = await this.#properties(dataset);
-    if (properties !== undefined)
-      requireGuest(dataset, localOf(properties, GUEST_PROPERTY), guest, adopt(dataset, guest));
+    if (properties !== undefined) requireOwner(dataset, properties, guest);
   }
 
   async activate(id: VolumeId, guest?: string): Promise<{ path: string }> {
@@ -100,8 +99,7 @@ export class ZfsStorage implements StorageDriver {
         `volume ${volumeName(id)} of storage "${this.name}" is not on this host: no dataset ${dataset}`,
       );
     }
-    const whose = localOf(properties, GUEST_PROPERTY);
-    requireGuest(dataset, whose, guest, adopt(dataset, guest));
+    const whose = requireOwner(dataset, properties, guest);
     // What is brought by others must not say where it is mounted; what is set on the guest's own disk is the administrator's.
     if (replicaOf(properties) === undefined) requireMountpointOfThisHost(dataset, properties);
     else requireNothingOfItsOwn(dataset, known);
@@ -210,6 +208,13 @@ function replicaOf(properties: Properties): string | undefined {
 function localOf(properties: Properties, property: string): string | undefined {
   const mark = properties.get(property);
   return mark?.local === true ? mark.value : undefined;
+}
+
+/** @returns the Guest object of which the dataset says that it is: this one, or none. @throws QuorateError OtherGuest */
+function requireOwner(dataset: string, properties: Properties, guest: string | undefined): string | undefined {
+  const whose = localOf(properties, GUEST_PROPERTY);
+  requireGuest(dataset, whose, guest, adopt(dataset, guest));
+  return whose;
 }
 
 function adopt(dataset: string, guest: string | undefined): string {

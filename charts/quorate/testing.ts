@@ -9,6 +9,8 @@ import { ensureBinaries } from "../../e2e/tools/index.ts";
 import { KubeClient } from "../../kube/index.ts";
 
 const RELEASE_NAMESPACE = "quorate-system";
+/** Rendering and applying them takes a second, and one test may sign in many times. */
+const applied = new WeakMap<ControlPlane, Promise<void>>();
 
 /** As the controllers sign in. The chart's roles are applied to the API server. */
 export async function controllersClient(controlPlane: ControlPlane): Promise<KubeClient> {
@@ -24,7 +26,13 @@ export async function agentClient(controlPlane: ControlPlane, namespace: string,
   return KubeClient.fromKubeconfig(await controlPlane.kubeconfigFor(user));
 }
 
-async function applyRoles(controlPlane: ControlPlane): Promise<void> {
+function applyRoles(controlPlane: ControlPlane): Promise<void> {
+  const roles = applied.get(controlPlane) ?? applyFromChart(controlPlane);
+  applied.set(controlPlane, roles);
+  return roles;
+}
+
+async function applyFromChart(controlPlane: ControlPlane): Promise<void> {
   const { helm } = await ensureBinaries(["helm"]);
   const settings = ["--namespace", RELEASE_NAMESPACE, "--set=image.repository=registry.example/quorate"];
   const { stdout } = await execa(helm, ["template", "quorate", import.meta.dirname, ...settings]);

@@ -39,6 +39,8 @@ import type { ClusterObjects } from "./objects.ts";
 
 export interface WorldOptions {
   readonly controlPlane: ControlPlane;
+  /** Of the leader: with the rights that the chart gives. */
+  readonly controllers: KubeClient;
   /** A namespace of its own, made by `start`. */
   readonly namespace: string;
   /** In the order of their ids, which begin with 1. */
@@ -57,19 +59,22 @@ interface Report {
 /** An API server, and worlds in namespaces of it. No round of any may fail. */
 export class CrmWorlds {
   readonly controlPlane: ControlPlane;
+  readonly #controllers: KubeClient;
   readonly #worlds: CrmWorld[] = [];
 
-  private constructor(controlPlane: ControlPlane) {
+  private constructor(controlPlane: ControlPlane, controllers: KubeClient) {
     this.controlPlane = controlPlane;
+    this.#controllers = controllers;
   }
 
   static async start(): Promise<CrmWorlds> {
-    return new CrmWorlds(await startApi());
+    const controlPlane = await startApi();
+    return new CrmWorlds(controlPlane, await controllersClient(controlPlane));
   }
 
   /** Its nodes are members, and it has no services yet. */
-  async world(options: Omit<WorldOptions, "controlPlane">): Promise<CrmWorld> {
-    const made = new CrmWorld({ ...options, controlPlane: this.controlPlane });
+  async world(options: Omit<WorldOptions, "controlPlane" | "controllers">): Promise<CrmWorld> {
+    const made = new CrmWorld({ ...options, controlPlane: this.controlPlane, controllers: this.#controllers });
     this.#worlds.push(made);
     await made.start();
     return made;
@@ -88,7 +93,7 @@ export class CrmWorlds {
 
 export class CrmWorld {
   readonly clock = new ManualClock();
-  /** Of an administrator; the leader has another, with the rights that the chart gives. */
+  /** Of an administrator. */
   readonly client: KubeClient;
   readonly namespace: string;
   readonly options: WorldOptions;
@@ -98,10 +103,9 @@ export class CrmWorld {
   obeys = true;
   /** Of rounds, without conflicts. */
   readonly failures: string[] = [];
+  crm: ClusterCrm;
   incarnation = 1;
-  #controllers: KubeClient | undefined;
-  #events: EventRecorder | undefined;
-  #leader: ClusterCrm | undefined;
+  readonly #events: EventRecorder;
   #objects: ClusterObjects | undefined;
   #ring = 0;
 
@@ -109,23 +113,17 @@ export class CrmWorld {
     this.options = options;
     this.namespace = options.namespace;
     this.client = KubeClient.fromKubeconfig(options.controlPlane.kubeconfig);
-  }
-
-  get crm(): ClusterCrm {
-    return this.#leader ?? assert.fail("start the world first");
-  }
-
-  async start(): Promise<void> {
-    const { controlPlane, namespace, nodes, cluster } = this.options;
-    const client = await controllersClient(controlPlane);
-    this.#controllers = client;
     this.#events = new EventRecorder({
-      client,
+      client: options.controllers,
       controller: "quorate.dev/ha",
       instance: "test",
       log: processLog("test"),
     });
-    this.newLeader();
+    this.crm = this.newLeader();
+  }
+
+  async start(): Promise<void> {
+    const { controlPlane, namespace, nodes, cluster } = this.options;
     await controlPlane.kubectl(["create", "namespace", namespace]);
     await this.apply([
       {
@@ -144,19 +142,17 @@ export class CrmWorld {
 
   /** Another process leads: it has seen nothing. */
   newLeader(): ClusterCrm {
-    const client = this.#controllers ?? assert.fail("start the world first");
-    const events = this.#events ?? assert.fail("start the world first");
-    const { wrap = (client: KubeClient) => client } = this.options;
+    const { controllers, wrap = (client: KubeClient) => client } = this.options;
     this.incarnation += 1;
-    this.#leader = new ClusterCrm({
+    this.crm = new ClusterCrm({
       namespace: this.namespace,
-      client: wrap(client),
+      client: wrap(controllers),
       clock: this.clock,
       log: processLog("test"),
-      events,
+      events: this.#events,
       objects: () => this.#objects,
     });
-    return this.#leader;
+    return this.crm;
   }
 
   /** Applies objects as a user does. */
@@ -246,7 +242,7 @@ export class CrmWorld {
   }
 
   async stop(): Promise<void> {
-    await this.#events?.stop();
+    await this.#events.stop();
   }
 
   async get<T extends KubeObject>(type: ResourceType<T>, name: string): Promise<T> {
