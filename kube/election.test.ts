@@ -169,6 +169,17 @@ describe("leader election", () => {
     assert.equal(leaders().length, 1);
   });
 
+  it("no server at the moment it ceased to lead: it does not wait for the list that hangs since then", async () => {
+    const a = join("a");
+    await clock.advance(5_000);
+    a.link.cut = true;
+    await clock.advance(9_000);
+    assert.deepEqual(leaders(), []);
+    a.link.cut = false;
+    await clock.advance(10_000);
+    assert.deepEqual(leaders(), ["a"]);
+  });
+
   it("waits for as long as the holder was promised, when that is longer than its own setting", async () => {
     const claim = { holderIdentity: "old version", leaseDurationSeconds: 40, leaseTransitions: 7 };
     const link = { cut: false, answersLost: false, delayMs: 0 };

@@ -166,7 +166,8 @@ export class LeaderElection {
     const onStop = () => wake.resolve();
     stop.addEventListener("abort", onStop, { once: true });
     try {
-      await Promise.race([cache.start().catch(() => {}), wake.promise]);
+      // Its first list may hang for as long as a list may take (30 s); what `#take` reads itself is enough to go on.
+      await this.#sleepOr(this.#deadlineMs / 3, Promise.race([cache.start().catch(() => {}), wake.promise]));
       while (!stop.aborted) {
         wake = Promise.withResolvers<void>();
         const leftMs = rival.leftMs();
