@@ -156,6 +156,21 @@ test("whatever it saw before, it starts and moves nothing without lease, quorum,
   });
 });
 
+test("a step that begins work lets go of nothing, and begins one piece of work for a guest", () => {
+  always((given, _before, effects) => {
+    const begun = effects.flatMap((e) =>
+      e.type === "start" || e.type === "stop" || e.type === "move" ? [e.service] : [],
+    );
+    assert.equal(new Set(begun).size, begun.length, JSON.stringify(effects));
+    if (begun.length === 0 || given.disarmed) return; // disarmed, the watchdog guards nothing
+    const letsGo = ["disarmWatchdog", "releaseLease", "exit"];
+    assert.deepEqual(
+      types(effects).filter((type) => letsGo.includes(type)),
+      [],
+    );
+  });
+});
+
 test("a lease found taken makes the watchdog expire while any guest may still run", () => {
   always((given, before, effects) => {
     if (before.epoch === undefined || before.exited || !given.storeReadable || given.watchdog.expiring) return;

@@ -60,7 +60,7 @@ export function shutDown(turn: Turn): void {
   const waiting = plan === "stop" ? [] : turn.activeServices();
   if (waiting.length > 0) return;
   if (stopsGuests(turn)) stopGuests(turn);
-  if (turn.workRuns() || turn.effects.some((effect) => effect.type === "stop")) return;
+  if (turn.workRuns()) return;
   const stillRunning = runningHere(turn.view).filter(
     (id) => stopsGuests(turn) || plan !== "freeze" || turn.view.services[id]?.state !== "Freeze",
   );
@@ -89,7 +89,7 @@ function endHost(turn: Turn, plan: ShutdownPlan): void {
     }
   }
   stopGuests(turn);
-  if (turn.workRuns() || turn.effects.some((effect) => effect.type === "stop")) return;
+  if (turn.workRuns()) return;
   if (turn.mayRun().length > 0) {
     if (turn.state.shutdownStoppedAt === undefined) turn.set({ shutdownStoppedAt: turn.now });
     if (turn.now - (turn.state.shutdownStoppedAt ?? turn.now) < SETTLES) return;
@@ -103,6 +103,11 @@ function endHost(turn: Turn, plan: ShutdownPlan): void {
   exit(turn);
 }
 
+/** The host that goes down stops its guests by now, and moves none of them any more. */
+export function endsGuests(turn: Turn): boolean {
+  return hostGoesDown(turn) && (turn.state.shutdownPlan === "stop" || turn.state.shutdownGivenUp === true);
+}
+
 /** Frozen guests of an agent restart run on; those of a host that goes down do not. */
 function stopsGuests(turn: Turn): boolean {
   const plan = turn.state.shutdownPlan;
@@ -110,9 +115,11 @@ function stopsGuests(turn: Turn): boolean {
 }
 
 function stopGuests(turn: Turn): void {
+  const begun = turn.begun();
   for (const id of runningHere(turn.view)) {
     const service = turn.view.services[id];
-    if (!service || turn.state.shutdownStops.includes(id) || turn.view.work[id] !== undefined) continue;
+    if (!service || turn.state.shutdownStops.includes(id) || turn.view.work[id] !== undefined || begun.includes(id))
+      continue;
     turn.set({ shutdownStops: [...turn.state.shutdownStops, id] });
     turn.event("stop.begin", id, {});
     turn.effect({ type: "stop", service: id, uid: service.command.uid, why: "shutdown" });

@@ -61,8 +61,16 @@ export class Turn {
     return [...here, ...strays];
   }
 
+  /** Also what this very step began. */
   workRuns(): boolean {
-    return Object.values(this.view.work).some((work) => work.outcome === undefined);
+    return Object.values(this.view.work).some((work) => work.outcome === undefined) || this.begun().length > 0;
+  }
+
+  /** The services for which this step began work. */
+  begun(): string[] {
+    return this.effects.flatMap((effect) =>
+      effect.type === "start" || effect.type === "stop" || effect.type === "move" ? [effect.service] : [],
+    );
   }
 }
 

@@ -2,7 +2,7 @@
  * Commands and their ends. A command is executed once for its uid; two things are kept true instead: a `Started` guest runs, a
  * `Stopped` one does not.
  */
-import { hostGoesDown } from "./shutdown.ts";
+import { endsGuests, hostGoesDown } from "./shutdown.ts";
 import type { Turn } from "./turn.ts";
 import type { LrmServiceView, LrmWork, Outcome } from "./types.ts";
 
@@ -172,6 +172,7 @@ function beginStop(turn: Turn, id: string, service: LrmServiceView, uid: string)
 function beginMove(turn: Turn, id: string, service: LrmServiceView, uid: string): void {
   const target = service.target ?? service.command.target;
   if (target === undefined) return;
+  if (turn.parameters.behaviour === "default" && endsGuests(turn)) return;
   const live = service.state === "Migrate" && (service.canMoveLive || service.running === false);
   const mode = live ? "live" : "restart";
   turn.event("move.begin", id, { mode, target });

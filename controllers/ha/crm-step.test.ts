@@ -71,6 +71,33 @@ test("a node that is gone but not proven dead is left alone", () => {
   assert.deepEqual(kinds(result.effects), ["setNode"]);
 });
 
+test("nothing is recovered to a node that came back while its lease is in the CRM's hands", () => {
+  const nodes = { n1: node({ ...gone, lease: "crm" }), n2: node({ lease: "crm" }), n3: node() };
+  const result = step(started(), view({ nodes }), 60_000);
+  assert.deepEqual(
+    result.effects.filter((effect) => effect.type === "setNodeOwner"),
+    [{ type: "setNodeOwner", service: "web", node: "n3", from: "n1" }],
+  );
+});
+
+test("a guest that has just been moved to a node that is fenced goes on from there, not back to where it came from", () => {
+  const moving = step(
+    started(),
+    view({ requests: [{ op: "move", service: "web", target: "n2", mode: "restart" }] }),
+    1000,
+  ).state;
+  assert.equal(moving.services.web?.state, "Relocate");
+  const nodes = { n1: node(), n2: node({ ...gone, lease: "crm" }), n3: node() };
+  const services = { web: service("n1", { running: false, result: answerOf(moving) }), other: service("n1") };
+  const result = step(moving, view({ nodes, services }), 60_000);
+  const { node: placed, state } = result.state.services.web ?? {};
+  assert.deepEqual([placed, state], ["n3", "Started"]);
+  assert.deepEqual(
+    result.effects.filter((effect) => effect.type === "setNodeOwner"),
+    [{ type: "setNodeOwner", service: "web", node: "n3", from: "n1" }],
+  );
+});
+
 test("a proven node's lease is taken first, and seen taken before anything is recovered", () => {
   const first = step(
     started(),
@@ -459,6 +486,7 @@ test("in any history: no recovery without the lease in the CRM's hands, no two c
         );
         if (!given.quorate) assert.deepEqual(result.effects, []);
         const written = new Set<string>();
+        const bound = new Set<string>();
         for (const effect of result.effects) {
           if (effect.type === "setService") {
             assert.ok(!written.has(effect.service), "one write for a service and step");
@@ -471,9 +499,14 @@ test("in any history: no recovery without the lease in the CRM's hands, no two c
           }
           if (effect.type === "takeLease") assert.ok(nodes[effect.node as "n1"].fence.proven);
           if (effect.type !== "setNodeOwner") continue;
+          assert.ok(!bound.has(effect.service), `${effect.service} was given away twice in one step`);
+          bound.add(effect.service);
+          assert.equal(result.state.services[effect.service]?.node, effect.node, "record and binding name one node");
           const old = before.services[effect.service];
           const moved = old?.target === effect.node && services[effect.service]?.result?.outcome === "Ok";
-          const wasThere = effect.from === old?.node || effect.node === old?.target;
+          // One that is adopted in this very step is where its binding says.
+          const wasThere =
+            effect.from === (old?.node ?? services[effect.service]?.owner) || effect.node === old?.target;
           const fenced = wasThere && (nodes[effect.from as "n1"].lease === "crm" || old?.state === "Recovery");
           assert.ok(
             moved || fenced,

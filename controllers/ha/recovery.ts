@@ -41,12 +41,12 @@ export function recovery(service: Case): void {
   if (node === undefined) {
     round.event("service.recover.no-target", "service", id, { node: record.node });
     // A leader that died may have bound it to another node already; the binding is what counts.
-    if (view.requested === "Disabled") round.setState(id, "Stopped", round.reference ? {} : { node: view.owner });
+    if (view.requested === "Disabled")
+      round.setState(id, "Stopped", round.reference ? {} : { node: round.owner(id) ?? record.node });
     return;
   }
   round.event("service.recover", "service", id, { node: record.node, target: node });
-  if (round.reference || node !== view.owner)
-    round.effects.push({ type: "setNodeOwner", service: id, node, from: view.owner });
+  round.bind(id, node);
   if (view.lock !== undefined && STALE_LOCKS.has(view.lock)) {
     round.effects.push({ type: "removeLock", service: id, lock: view.lock });
     round.event("service.lock.removed", "service", id, { lock: view.lock });
@@ -65,9 +65,10 @@ export function recovery(service: Case): void {
   });
 }
 
-function boundAlready({ round, record, view: { owner } }: Case): string | undefined {
-  const elsewhere = owner !== record.node && round.view.nodes[owner] !== undefined;
-  return elsewhere && !round.reference ? owner : undefined;
+function boundAlready({ round, id, record }: Case): string | undefined {
+  const owner = round.owner(id);
+  if (round.reference || owner === undefined || owner === record.node) return undefined;
+  return round.view.nodes[owner] === undefined ? undefined : owner;
 }
 
 /** Unfrozen when its agent is back and speaks. */

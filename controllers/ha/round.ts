@@ -44,7 +44,7 @@ export class Round {
   readonly left: Map<string, LeftBehind>;
   disarm: DisarmRecord | undefined;
   imbalancedRounds: number;
-  /** Nodes that may be chosen: online, and their agent is there to act. Sorted. */
+  /** Nodes that may be chosen: online, not about to be fenced, and their agent is there to act. Sorted. */
   placeable: readonly string[] = [];
   usage: Usage;
   /** This step counts as a round: what would repeat with every step is said once a round. */
@@ -55,6 +55,7 @@ export class Round {
   readonly leftMaintenance = new Set<string>();
   readonly effects: CrmEffect[] = [];
   readonly events: HaEvent[] = [];
+  readonly #bound = new Map<string, string>();
   readonly #before: CrmState;
   #commandCount: number;
 
@@ -85,7 +86,7 @@ export class Round {
   /** After nodes and services are known: counts what runs where. */
   recount(): void {
     this.placeable = [...this.nodes]
-      .filter(([name, node]) => node.state === "Online" && this.view.nodes[name]?.agentAlive === true)
+      .filter(([name, { state }]) => state === "Online" && this.view.nodes[name]?.agentAlive && !this.isLost(name))
       .map(([name]) => name)
       .sort();
     this.usage = new Usage(this.view, this.placeable);
@@ -153,6 +154,27 @@ export class Round {
     }
     this.services.drop(id);
     this.event("service.drop", "service", id, { reason });
+  }
+
+  /** The node that the binding names, with what this step has decided so far. */
+  owner(id: string): string | undefined {
+    return this.#bound.get(id) ?? this.view.services[id]?.owner;
+  }
+
+  /**
+   * Gives the guest to `node`. A step may decide again, when that node turns out to be fenced too: one write is left of it, from what the
+   * view has, or none.
+   */
+  bind(id: string, node: string): void {
+    const from = this.view.services[id]?.owner;
+    if (from === undefined) return;
+    this.#bound.set(id, node);
+    if (!this.reference) {
+      const earlier = this.effects.findIndex((effect) => effect.type === "setNodeOwner" && effect.service === id);
+      if (earlier >= 0) this.effects.splice(earlier, 1);
+      if (node === from) return;
+    }
+    this.effects.push({ type: "setNodeOwner", service: id, node, from });
   }
 
   /** A change of state: new command, queued request gone, usage updated, event written. */

@@ -209,7 +209,7 @@ function moving(service: Case): void {
   const next: ServiceState = view.requested === "Started" ? "Started" : "RequestStop";
   if (result === "Ok") {
     const node = record.target;
-    round.effects.push({ type: "setNodeOwner", service: id, node, from: view.owner });
+    round.bind(id, node);
     const home = node === record.home ? { home: undefined } : {};
     // What arrived live runs already; what arrived stopped is started by an agent with an armed watchdog.
     const guarded = record.state !== "Migrate";
