@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
@@ -25,9 +26,14 @@ type fileSystem struct {
 	device *Device
 	reset  *HostReset
 
-	mu     sync.Mutex
-	handle uint64 // of the present opener: a close of an opener from before a reset must not count
+	mu      sync.Mutex
+	handle  uint64 // of the present opener: a close of an opener from before a reset must not count
+	closing bool   // the present opener, or a copy of its descriptor, was closed
 }
+
+// How long an open waits for the release of an opener that was closed. FUSE tells of the last close only after close(2)
+// has returned; a device is free by then, so whoever opens it next must not find it busy.
+const releaseDelay = time.Second
 
 func newFileSystem(device *Device, reset *HostReset) *fileSystem {
 	return &fileSystem{RawFileSystem: fuse.NewDefaultRawFileSystem(), device: device, reset: reset}
@@ -73,13 +79,33 @@ func (f *fileSystem) Open(_ <-chan struct{}, input *fuse.OpenIn, out *fuse.OpenO
 	if input.NodeId != deviceNode {
 		return fuse.OK
 	}
+	for began := time.Now(); ; time.Sleep(time.Millisecond) {
+		errno, closing := f.open(input.Pid, out)
+		if errno != syscall.EBUSY || !closing || time.Since(began) > releaseDelay {
+			return fuse.Status(errno)
+		}
+	}
+}
+
+func (f *fileSystem) open(pid uint32, out *fuse.OpenOut) (errno syscall.Errno, closing bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if errno := f.device.Open(input.Pid); errno != 0 {
-		return fuse.Status(errno)
+	if errno := f.device.Open(pid); errno != 0 {
+		return errno, f.closing
 	}
 	f.handle++
+	f.closing = false
 	out.Fh = f.handle
+	return 0, false
+}
+
+// Flush comes with each close(2), before it returns.
+func (f *fileSystem) Flush(_ <-chan struct{}, input *fuse.FlushIn) fuse.Status {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if input.NodeId == deviceNode && input.Fh == f.handle {
+		f.closing = true
+	}
 	return fuse.OK
 }
 

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"io"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+)
+
+func openDevice(f *fileSystem) (uint64, fuse.Status) {
+	out := &fuse.OpenOut{}
+	status := f.Open(nil, &fuse.OpenIn{InHeader: fuse.InHeader{NodeId: deviceNode}}, out)
+	return out.Fh, status
+}
+
+func newTestFileSystem() *fileSystem {
+	log := &EventLog{out: io.Discard}
+	return newFileSystem(NewDevice(60, log, func() {}), nil)
+}
+
+func TestOpenRightAfterACloseWaitsForItsRelease(t *testing.T) {
+	f := newTestFileSystem()
+	first, _ := openDevice(f)
+	f.Flush(nil, &fuse.FlushIn{InHeader: fuse.InHeader{NodeId: deviceNode}, Fh: first})
+	time.AfterFunc(100*time.Millisecond, func() {
+		f.Release(nil, &fuse.ReleaseIn{InHeader: fuse.InHeader{NodeId: deviceNode}, Fh: first})
+	})
+	if _, status := openDevice(f); status != fuse.OK {
+		t.Fatalf("open after close: %v", status)
+	}
+}
+
+func TestOpenBesideAnOpenerIsBusyAtOnce(t *testing.T) {
+	f := newTestFileSystem()
+	openDevice(f)
+	began := time.Now()
+	if _, status := openDevice(f); status != fuse.Status(syscall.EBUSY) {
+		t.Fatalf("second open: %v, want EBUSY", status)
+	}
+	if took := time.Since(began); took > releaseDelay/2 {
+		t.Fatalf("EBUSY after %v", took)
+	}
+}
