@@ -146,9 +146,7 @@ function isPopulated(folder: string): boolean {
 /** Removes a group and those below it, innermost first. True when it is gone; false when something is still in it. */
 function removeGroups(folder: string): boolean {
   if (!existsSync(folder)) return true;
-  for (const entry of readdirSync(folder, { withFileTypes: true })) {
-    if (entry.isDirectory() && !removeGroups(join(folder, entry.name))) return false;
-  }
+  if (!groupsIn(folder).every(removeGroups)) return false;
   try {
     rmdirSync(folder);
     return true;
@@ -161,9 +159,19 @@ function removeGroups(folder: string): boolean {
 }
 
 function processesIn(folder: string): number[] {
-  const below = existsSync(folder) ? readdirSync(folder, { withFileTypes: true }) : [];
   const own = readIfThere(join(folder, "cgroup.procs")).split("\n").filter(Boolean).map(Number);
-  return [...own, ...below.filter((e) => e.isDirectory()).flatMap((e) => processesIn(join(folder, e.name)))];
+  return [...own, ...groupsIn(folder).flatMap(processesIn)];
+}
+
+/** The groups right below one; none when it has gone meanwhile. */
+function groupsIn(folder: string): string[] {
+  try {
+    const entries = readdirSync(folder, { withFileTypes: true });
+    return entries.filter((entry) => entry.isDirectory()).map((entry) => join(folder, entry.name));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
+    throw error;
+  }
 }
 
 /** Frozen (v1 shows it as D), waiting inside the kernel, or dead. */

@@ -299,7 +299,7 @@ describe("three hosts", { skip }, () => {
   // Last: it ends the lab.
   test("kill -9 of everything, then down leaves nothing", async () => {
     const namespaces = ["net", "mnt"].map((kind) => readlinkSync(`/proc/${lab.record.holder?.pid}/ns/${kind}`));
-    for (const pid of labProcesses(NAME)) process.kill(pid, "SIGKILL");
+    for (const pid of labProcesses(NAME)) killIfThere(pid);
     await waitFor(() => findLab(NAME) === undefined, 5_000, "the lab to be dead");
     await tearDown(NAME);
     assert.equal(existsSync(join(cacheFolder("labs"), NAME)), false);
@@ -358,6 +358,15 @@ function namespaceUsers(): string[] {
   return pids.flatMap((pid) => ["net", "mnt"].map((kind) => linkOrNothing(`/proc/${pid}/ns/${kind}`)));
 }
 
+/** The first to be killed may be the init of others, which end with it. */
+function killIfThere(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+  }
+}
+
 function linkOrNothing(path: string): string {
   try {
     return readlinkSync(path);
@@ -368,8 +377,11 @@ function linkOrNothing(path: string): string {
 
 /** The files behind the loop devices of this machine. */
 function loopFiles(): string[] {
-  return readdirSync("/sys/block")
-    .map((name) => `/sys/block/${name}/loop/backing_file`)
-    .filter((file) => existsSync(file))
-    .map((file) => readFileSync(file, "utf8").trim());
+  return readdirSync("/sys/block").flatMap((name) => {
+    try {
+      return [readFileSync(`/sys/block/${name}/loop/backing_file`, "utf8").trim()];
+    } catch {
+      return []; // no loop device, or one that is free
+    }
+  });
 }
