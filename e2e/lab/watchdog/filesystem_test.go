@@ -43,3 +43,22 @@ func TestOpenBesideAnOpenerIsBusyAtOnce(t *testing.T) {
 		t.Fatalf("EBUSY after %v", took)
 	}
 }
+
+func TestReadAnswersNoMoreThanAsked(t *testing.T) {
+	f := newTestFileSystem()
+	read := func(offset uint64, size uint32) string {
+		result, status := f.Read(nil, &fuse.ReadIn{InHeader: fuse.InHeader{NodeId: stateNode}, Offset: offset, Size: size}, nil)
+		if status != fuse.OK {
+			t.Fatalf("read at %d: %v", offset, status)
+		}
+		text, _ := result.Bytes(nil)
+		return string(text)
+	}
+	whole := read(0, 8192)
+	if parts := read(0, 10) + read(10, 8192); parts != whole {
+		t.Fatalf("read in parts: %q, want %q", parts, whole)
+	}
+	if rest := read(uint64(len(whole)), 10); rest != "" {
+		t.Fatalf("read at the end: %q", rest)
+	}
+}

@@ -50,7 +50,8 @@ func run() error {
 		DirectMountFlags:   syscall.MS_NOSUID | syscall.MS_NODEV | syscall.MS_NOEXEC,
 		DisableXAttrs:      true,
 		DisableReadDirPlus: true,
-		MaxWrite:           4096,
+		// So many bytes, and as many pages, a request may have: a reader gets the whole state at once, wherever its buffer lies.
+		MaxWrite: 64 << 10,
 	})
 	if err != nil {
 		return err
