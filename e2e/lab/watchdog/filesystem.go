@@ -29,6 +29,8 @@ type fileSystem struct {
 	mu      sync.Mutex
 	handle  uint64 // of the present opener: a close of an opener from before a reset must not count
 	closing bool   // the present opener, or a copy of its descriptor, was closed
+	readers uint64
+	states  map[uint64][]byte // what each reader of the state was shown when it opened it
 }
 
 // How long an open waits for the release of an opener that was closed. FUSE tells of the last close only after close(2)
@@ -36,7 +38,8 @@ type fileSystem struct {
 const releaseDelay = time.Second
 
 func newFileSystem(device *Device, reset *HostReset) *fileSystem {
-	return &fileSystem{RawFileSystem: fuse.NewDefaultRawFileSystem(), device: device, reset: reset}
+	states := map[uint64][]byte{}
+	return &fileSystem{RawFileSystem: fuse.NewDefaultRawFileSystem(), device: device, reset: reset, states: states}
 }
 
 func (f *fileSystem) Lookup(_ <-chan struct{}, _ *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
@@ -76,6 +79,9 @@ func (f *fileSystem) OpenDir(_ <-chan struct{}, _ *fuse.OpenIn, _ *fuse.OpenOut)
 
 func (f *fileSystem) Open(_ <-chan struct{}, input *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	out.OpenFlags = fuse.FOPEN_DIRECT_IO | fuse.FOPEN_NONSEEKABLE
+	if input.NodeId == stateNode {
+		return f.openState(out)
+	}
 	if input.NodeId != deviceNode {
 		return fuse.OK
 	}
@@ -85,6 +91,20 @@ func (f *fileSystem) Open(_ <-chan struct{}, input *fuse.OpenIn, out *fuse.OpenO
 			return fuse.Status(errno)
 		}
 	}
+}
+
+// openState keeps what the reader is shown: a state that is read in parts must be one state.
+func (f *fileSystem) openState(out *fuse.OpenOut) fuse.Status {
+	text, err := json.Marshal(f.device.State())
+	if err != nil {
+		return fuse.ToStatus(err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.readers++
+	f.states[f.readers] = append(text, '\n')
+	out.Fh = f.readers
+	return fuse.OK
 }
 
 func (f *fileSystem) open(pid uint32, out *fuse.OpenOut) (errno syscall.Errno, closing bool) {
@@ -112,7 +132,10 @@ func (f *fileSystem) Flush(_ <-chan struct{}, input *fuse.FlushIn) fuse.Status {
 func (f *fileSystem) Release(_ <-chan struct{}, input *fuse.ReleaseIn) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if input.NodeId == deviceNode && input.Fh == f.handle {
+	switch {
+	case input.NodeId == stateNode:
+		delete(f.states, input.Fh)
+	case input.NodeId == deviceNode && input.Fh == f.handle:
 		f.device.Close()
 	}
 }
@@ -123,11 +146,9 @@ func (f *fileSystem) Read(_ <-chan struct{}, input *fuse.ReadIn, _ []byte) (fuse
 	if input.NodeId != stateNode {
 		return nil, fuse.EINVAL
 	}
-	text, err := json.Marshal(f.device.State())
-	if err != nil {
-		return nil, fuse.ToStatus(err)
-	}
-	text = append(text, '\n')
+	f.mu.Lock()
+	text := f.states[input.Fh]
+	f.mu.Unlock()
 	from := min(input.Offset, uint64(len(text)))
 	to := min(from+uint64(input.Size), uint64(len(text)))
 	return fuse.ReadResultData(text[from:to]), fuse.OK

@@ -44,21 +44,33 @@ func TestOpenBesideAnOpenerIsBusyAtOnce(t *testing.T) {
 	}
 }
 
-func TestReadAnswersNoMoreThanAsked(t *testing.T) {
+func TestReadAnswersNoMoreThanAskedAndOneState(t *testing.T) {
 	f := newTestFileSystem()
+	openDevice(f)
+	state := fuse.InHeader{NodeId: stateNode}
+	out := &fuse.OpenOut{}
+	if status := f.Open(nil, &fuse.OpenIn{InHeader: state}, out); status != fuse.OK {
+		t.Fatal(status)
+	}
 	read := func(offset uint64, size uint32) string {
-		result, status := f.Read(nil, &fuse.ReadIn{InHeader: fuse.InHeader{NodeId: stateNode}, Offset: offset, Size: size}, nil)
+		result, status := f.Read(nil, &fuse.ReadIn{InHeader: state, Fh: out.Fh, Offset: offset, Size: size}, nil)
 		if status != fuse.OK {
 			t.Fatalf("read at %d: %v", offset, status)
 		}
 		text, _ := result.Bytes(nil)
 		return string(text)
 	}
+	first := read(0, 10)
+	f.device.SetTimeout(3600) // a longer state than the one that was opened
 	whole := read(0, 8192)
-	if parts := read(0, 10) + read(10, 8192); parts != whole {
-		t.Fatalf("read in parts: %q, want %q", parts, whole)
+	if len(first) != 10 || first+read(10, 8192) != whole {
+		t.Fatalf("read in parts: %q, then another than %q", first, whole)
 	}
 	if rest := read(uint64(len(whole)), 10); rest != "" {
 		t.Fatalf("read at the end: %q", rest)
+	}
+	f.Release(nil, &fuse.ReleaseIn{InHeader: state, Fh: out.Fh})
+	if len(f.states) != 0 {
+		t.Fatal("kept after the close")
 	}
 }
