@@ -254,6 +254,8 @@ for (const last of ["n2", "n3"] as const) {
 function everyCopyGoesOn(world: World): void {
   for (const from of world.nodes.values()) {
     if (from.name !== world.owner && (from.replicaOf === undefined || from.begunBy !== undefined)) continue;
+    // Nobody knows of it, so nothing is kept elsewhere for its sake: what it is refused is set aside by hand.
+    if (from.name !== world.owner && isForlorn(from, world.at(world.owner))) continue;
     for (const to of world.nodes.values()) {
       if (to === from || !to.exists || !from.exists) continue;
       // Whose own disks are no copy: set aside by hand, or gone on from as they are.

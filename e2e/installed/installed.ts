@@ -204,6 +204,9 @@ function withAnnotation(object: Manifest, key: string, value: string): Manifest 
   return { ...object, metadata: { ...object.metadata, annotations: { ...object.metadata.annotations, [key]: value } } };
 }
 
+/** What a guest says by itself once it is up: on a slow machine its shell may answer before. */
+const READY = /^READY boot=.*\n/gm;
+
 /** One line, one answer: the marker is split in what is typed, so that only the shell's output holds it whole. */
 function typeInto(path: string, line: string): Promise<string> {
   return new Promise((resolve, reject) => {
@@ -223,7 +226,8 @@ function typeInto(path: string, line: string): Promise<string> {
       if (answer === null) return;
       clearTimeout(timer);
       socket.destroy();
-      if (answer[2] === "0") resolve((answer[1] ?? "").replaceAll("\r", "").trimEnd());
+      const text = (answer[1] ?? "").replaceAll("\r", "").replace(READY, "");
+      if (answer[2] === "0") resolve(text.trimEnd());
       else reject(new Error(`"${line}" failed in the guest (exit ${answer[2]}): ${answer[1]}`));
     });
     socket.once("connect", () => socket.write(`\necho QUORATE-"BEGIN"; ${line}; echo QUORATE-"END" $?\n`));

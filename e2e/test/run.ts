@@ -13,14 +13,13 @@ import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ensureHostPackages } from "../lab/packages.ts";
 
-/** Labs mostly wait for time-outs of real parts, so that two of them at once fit on two cores. */
 type Tier = { name: string; pattern: string; exclude: RegExp | undefined; concurrency: number; timeoutMinutes: number };
 
 const tiers: Tier[] = [
   { name: "unit", pattern: "**/*.test.ts", exclude: /\.(api|host|lab)\.test\.ts$/, concurrency: 2, timeoutMinutes: 5 },
   { name: "api", pattern: "**/*.api.test.ts", exclude: undefined, concurrency: 2, timeoutMinutes: 15 },
   { name: "host", pattern: "**/*.host.test.ts", exclude: undefined, concurrency: 1, timeoutMinutes: 15 },
-  { name: "lab", pattern: "**/*.lab.test.ts", exclude: undefined, concurrency: 2, timeoutMinutes: 45 },
+  { name: "lab", pattern: "**/*.lab.test.ts", exclude: undefined, concurrency: 1, timeoutMinutes: 45 },
 ];
 
 type Counts = { passed: number; failed: number; skipped: number };
