@@ -145,7 +145,6 @@ function isPopulated(folder: string): boolean {
 
 /** Removes a group and those below it, innermost first. True when it is gone; false when something is still in it. */
 function removeGroups(folder: string): boolean {
-  if (!existsSync(folder)) return true;
   if (!groupsIn(folder).every(removeGroups)) return false;
   try {
     rmdirSync(folder);

@@ -140,8 +140,8 @@ func (f *fileSystem) Release(_ <-chan struct{}, input *fuse.ReleaseIn) {
 	}
 }
 
-// Read never answers with more than was asked for: the kernel makes EIO of it, and what it asks for ends where the page of
-// the reader's buffer ends once a request may not have more pages.
+// Read never answers with more than was asked for: the kernel makes EIO of it. What it asks for may be little: a request is
+// one page long at most, and ends where a page of the reader's buffer does.
 func (f *fileSystem) Read(_ <-chan struct{}, input *fuse.ReadIn, _ []byte) (fuse.ReadResult, fuse.Status) {
 	if input.NodeId != stateNode {
 		return nil, fuse.EINVAL

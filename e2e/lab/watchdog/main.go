@@ -50,8 +50,7 @@ func run() error {
 		DirectMountFlags:   syscall.MS_NOSUID | syscall.MS_NODEV | syscall.MS_NOEXEC,
 		DisableXAttrs:      true,
 		DisableReadDirPlus: true,
-		// So many bytes, and as many pages, a request may have: a reader gets the whole state at once, wherever its buffer lies.
-		MaxWrite: 64 << 10,
+		MaxWrite:           4096,
 	})
 	if err != nil {
 		return err
